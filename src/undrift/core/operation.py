@@ -1,0 +1,102 @@
+"""An operation is declared once: route, client, permission check, audit and reference page come from it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, get_type_hints
+
+import msgspec
+
+from undrift.core.context import Answer, Context
+from undrift.core.errors import Conflict, Invalid
+
+__all__ = ["Operation", "operation"]
+
+I = TypeVar("I")  # noqa: E741 - input
+O = TypeVar("O")  # noqa: E741 - output
+
+
+class Operation(Generic[I, O]):
+    """One thing that can be done, callable as ``operation(ctx, request)``.
+
+    Attributes:
+        name: ``room.verb``; over HTTP ``/api/v1/room/verb``.
+        input: The Struct it takes.
+        output: What it returns.
+        permission: What the actor needs, as ``room:read`` or ``room:write``.
+        emits: Types of the events it may write; empty for one that only reads.
+        summary: First line of the handler's docstring.
+    """
+
+    def __init__(
+        self, name: str, handler: Callable[[Context, I], O], *, permission: str, emits: tuple[str, ...]
+    ) -> None:
+        hints = get_type_hints(handler)
+        _, request = inspect.signature(handler).parameters
+        self.name = name
+        self.handler = handler
+        self.input: type[I] = hints[request]
+        self.output: type[O] = hints["return"]
+        self.permission = permission
+        self.emits = emits
+        self.summary = inspect.getdoc(handler) or ""
+        self.__doc__ = handler.__doc__
+        self.__name__ = handler.__name__
+        self.__module__ = handler.__module__
+        self.__wrapped__ = handler
+
+    @property
+    def reads(self) -> bool:
+        """Whether it changes nothing."""
+        return not self.emits
+
+    @property
+    def path(self) -> str:
+        """Its place below ``/api/v1``."""
+        return "/" + self.name.replace(".", "/")
+
+    def __call__(self, ctx: Context, request: I) -> O:
+        """Check the permission, then do it, once for an idempotency key."""
+        ctx.policy.check(ctx.actor, self.permission)
+        if ctx.idempotency_key is None or self.reads:
+            return self.handler(ctx, request)
+        return self._once(ctx, request, ctx.idempotency_key)
+
+    def _once(self, ctx: Context, request: I, key: str) -> O:
+        if len(key) > 200:
+            raise Invalid("An idempotency key has at most 200 characters.")
+        # The key is not handed on: operations called inside are part of this one.
+        ctx.idempotency_key = None
+        try:
+            with ctx.begin() as tx:
+                known = ctx.database.recall(tx, key)
+                if known is not None:
+                    if known.operation != self.name:
+                        raise Conflict(f"The idempotency key {key!r} was used for {known.operation}, not {self.name}.")
+                    return msgspec.json.decode(known.body, type=self.output)
+                answer = self.handler(ctx, request)
+                ctx.database.remember(tx, key, Answer(self.name, msgspec.json.encode(answer)), ctx.now())
+                return answer
+        finally:
+            ctx.idempotency_key = key
+
+    def __repr__(self) -> str:
+        return f"<operation {self.name}>"
+
+
+def operation(
+    name: str, *, permission: str, emits: tuple[str, ...] = ()
+) -> Callable[[Callable[[Context, I], O]], Operation[I, O]]:
+    """Declare a function ``(ctx, request) -> answer`` as an operation.
+
+    Args:
+        name: ``room.verb``.
+        permission: What the actor needs.
+        emits: Types of the events it may write; leave out for an operation that only reads.
+    """
+
+    def declare(handler: Callable[[Context, I], O]) -> Operation[I, O]:
+        return Operation[Any, Any](name, handler, permission=permission, emits=emits)
+
+    return declare

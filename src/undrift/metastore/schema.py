@@ -1,0 +1,75 @@
+"""What all tables share: one catalogue, UTC times, JSON values, and the table of idempotent answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+__all__ = ["Json", "UtcTime", "answers", "insert_or_ignore", "metadata"]
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+class UtcTime(sa.types.TypeDecorator[datetime]):
+    """A moment in UTC, kept as whole microseconds since 1970: it sorts, and no engine can shift its zone."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:  # noqa: ARG002
+        """Turn an aware moment into microseconds, exactly."""
+        if value is None:
+            return None
+        since = value - _EPOCH
+        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        """Turn microseconds into an aware moment."""
+        if value is None:
+            return None
+        seconds, microseconds = divmod(value, 1_000_000)
+        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
+
+
+class Json(sa.types.TypeDecorator[Any]):
+    """A JSON-able value or msgspec Struct, kept as canonical text."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
+        """Encode with sorted keys."""
+        return None if value is None else _encoder.encode(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:  # noqa: ARG002
+        """Decode to plain dicts and lists; rooms convert to their Structs."""
+        return None if value is None else msgspec.json.decode(value)
+
+
+answers = sa.Table(
+    "answers",
+    metadata,
+    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("operation", sa.String(100), nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+)
+
+
+def insert_or_ignore(tx: sa.Connection, table: sa.Table) -> Any:
+    """Return an insert into the table that leaves rows alone that are there already."""
+    make = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
+    return make(table).on_conflict_do_nothing()
