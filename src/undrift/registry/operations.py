@@ -179,7 +179,7 @@ def register_version(ctx: Context, request: RegisterVersion) -> ModelVersion:
             "A model version needs a signature with at least one input.",
             next_step="Without it, serving could check nothing: describe the columns it takes.",
         )
-    ctx.repository.get(request.artifact)
+    ctx.repository.trees.read(request.artifact)
     with ctx.begin() as tx:
         _model(tx, request.project, request.model)
         known = records.find_version(tx, request.project, request.model, run_id=request.run_id)
