@@ -1,0 +1,106 @@
+"""Turns what a training function returns into an artifact: ONNX and a signature, proven to give the same answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from undrift.core.context import Context
+from undrift.core.errors import Invalid, Unavailable
+from undrift.registry.model import Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+__all__ = ["package", "scorer"]
+
+_OPSET = 15
+_TOLERANCE = 1e-4
+
+
+def scorer(estimator: Any, task: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from a float32 matrix to the estimator's scores, of shape (rows,).
+
+    Raises:
+        Invalid: The estimator predicts in no way known here.
+    """
+    import numpy as np  # noqa: PLC0415 - training only
+
+    if task == "classification" and hasattr(estimator, "predict_proba"):
+        return lambda matrix: np.asarray(estimator.predict_proba(matrix), dtype=np.float64)[:, 1]
+    if hasattr(estimator, "predict"):
+        return lambda matrix: np.asarray(estimator.predict(matrix), dtype=np.float64).reshape(-1)
+    raise Invalid(
+        f"The training function returned {type(estimator).__name__}, which cannot predict.",
+        next_step="Return a fitted LightGBM or scikit-learn model.",
+    )
+
+
+def package(ctx: Context, estimator: Any, signature: Signature, sample: np.ndarray) -> str:
+    """Store an estimator as an artifact and return the digest of its tree.
+
+    Args:
+        ctx: Where to.
+        estimator: A fitted LightGBM or scikit-learn model.
+        signature: What it takes and gives.
+        sample: Some encoded rows: the artifact must give the same scores for them, or nothing is stored.
+
+    Raises:
+        Invalid: The model cannot be converted, or the converted one answers differently.
+        Unavailable: A library that is needed for it is not installed.
+    """
+    import numpy as np  # noqa: PLC0415 - training only
+
+    model = _to_onnx(estimator, len(signature.inputs))
+    session = _session(model)
+    outputs = session.run(None, {session.get_inputs()[0].name: sample})
+    converted = np.asarray(outputs[-1], dtype=np.float64)
+    converted = converted[:, -1] if converted.ndim == 2 else converted
+    difference = float(np.abs(converted - scorer(estimator, signature.task)(sample)).max(initial=0.0))
+    if not difference <= _TOLERANCE:
+        raise Invalid(
+            f"Converted to ONNX the model answers differently, by up to {difference:.2g}.",
+            next_step="Train on float32 values, as they are given to the training function.",
+        )
+    return ctx.repository.trees.edit(None, {"model.onnx": model, "signature.json": msgspec.json.encode(signature)})
+
+
+def _to_onnx(estimator: Any, inputs: int) -> bytes:
+    module = type(estimator).__module__.split(".")[0]
+    try:
+        if module == "lightgbm":
+            from onnxmltools import convert_lightgbm  # noqa: PLC0415 - an extra
+            from onnxmltools.convert.common.data_types import FloatTensorType  # noqa: PLC0415
+
+            types = [("features", FloatTensorType([None, inputs]))]
+            made = convert_lightgbm(estimator, initial_types=types, zipmap=False, target_opset=_OPSET)
+        elif module == "sklearn":
+            from skl2onnx import convert_sklearn  # noqa: PLC0415 - an extra
+            from skl2onnx.common.data_types import FloatTensorType as SklearnFloat  # noqa: PLC0415
+
+            options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None
+            types = [("features", SklearnFloat([None, inputs]))]
+            made = convert_sklearn(estimator, initial_types=types, options=options, target_opset=_OPSET)
+        else:
+            raise Invalid(
+                f"undrift cannot package a model of type {module}.{type(estimator).__name__}.",
+                next_step="Return a fitted LightGBM or scikit-learn model from the training function.",
+            )
+    except ImportError as error:
+        raise Unavailable(
+            f"Packaging a {module} model needs {error.name}, which is not installed.",
+            next_step="Run `pip install 'undrift[lightgbm]'`.",
+        ) from None
+    return bytes(made.SerializeToString())
+
+
+def _session(model: bytes) -> Any:
+    import onnxruntime  # noqa: PLC0415 - training only
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
