@@ -7,7 +7,7 @@ from typing import Protocol
 
 from undrift.core.errors import Invalid
 
-__all__ = ["Clock", "ReplayClock", "SystemClock", "parse_time"]
+__all__ = ["Clock", "ReplayClock", "SystemClock", "in_utc", "parse_time"]
 
 
 class Clock(Protocol):
@@ -38,7 +38,7 @@ class ReplayClock:
     """
 
     def __init__(self, start: datetime) -> None:
-        self._now = start.astimezone(UTC)
+        self._now = in_utc(start)
 
     def now(self) -> datetime:
         """Return the moment the clock stands at."""
@@ -50,9 +50,26 @@ class ReplayClock:
         Raises:
             Invalid: The moment lies before the one the clock stands at.
         """
+        moment = in_utc(moment)
         if moment < self._now:
             raise Invalid(f"A replay goes forward: it stands at {self._now.isoformat()}, asked {moment.isoformat()}.")
-        self._now = moment.astimezone(UTC)
+        self._now = moment
+
+
+def in_utc(moment: datetime) -> datetime:
+    """Return the same moment in UTC.
+
+    Raises:
+        Invalid: It has no zone, so that nobody knows which moment it is; or it lies outside the years 1 to 9999.
+    """
+    if moment.tzinfo is UTC:
+        return moment
+    if moment.utcoffset() is None:
+        raise Invalid(f"{moment.isoformat()} has no time zone.", next_step="Write it as 2013-04-01T12:00:00Z.")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise Invalid(f"{moment.isoformat()} lies outside the years 1 to 9999.") from None
 
 
 def parse_time(text: str) -> datetime:
@@ -70,4 +87,4 @@ def parse_time(text: str) -> datetime:
         raise Invalid(
             f"{text[:80]!r} is not a time.", next_step="Write it as 2013-04-01 or 2013-04-01T12:00:00Z."
         ) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else in_utc(moment)

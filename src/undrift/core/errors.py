@@ -137,20 +137,24 @@ _BY_CODE: dict[str, type[UndriftError]] = {
     kind.code: kind
     for kind in (UndriftError, Invalid, TooLarge, Unauthenticated, Forbidden, NotFound, Conflict, Corrupt, Unavailable)
 }
+_BY_STATUS: dict[int, type[UndriftError]] = {
+    kind.status: kind for kind in (Invalid, TooLarge, Unauthenticated, Forbidden, NotFound, Conflict, Unavailable)
+}
 
 
 def from_problem(problem: dict[str, Any]) -> UndriftError:
-    """Turn problem details back into the exception they came from.
+    """Turn problem details back into the exception they came from; with a code unknown here, into its nearest kin.
 
     >>> error = from_problem(Conflict("Taken.", name="late").to_problem())
     >>> type(error).__name__, error.message, error.details
     ('Conflict', 'Taken.', {'name': 'late'})
     """
-    kind = _BY_CODE.get(str(problem.get("code")), UndriftError)
+    status = problem.get("status")
+    kin = _BY_STATUS.get(status, UndriftError) if isinstance(status, int) else UndriftError
+    kind = _BY_CODE.get(str(problem.get("code")), kin)
     message = str(problem.get("detail") or problem.get("title") or "The server reported an error without a text.")
+    error = kind(message, next_step=str(problem.get("next_step") or ""))
     details = problem.get("details")
-    return kind(
-        message,
-        next_step=str(problem.get("next_step") or ""),
-        **(details if isinstance(details, dict) else {}),
-    )
+    # Not as keyword arguments: what a server calls its facts is not ours to choose.
+    error.details = details if isinstance(details, dict) else {}
+    return error

@@ -11,7 +11,7 @@ from blake3 import blake3
 __all__ = ["hash_bytes", "hash_file", "hash_value"]
 
 _READ_BYTES = 1 << 20
-_encoder = msgspec.json.Encoder(order="deterministic")
+_encoder = msgspec.json.Encoder(order="sorted")
 
 
 def hash_bytes(data: bytes | bytearray | memoryview) -> str:
@@ -33,7 +33,7 @@ def hash_file(path: Path) -> str:
 
 
 def hash_value(value: Any) -> str:
-    """Return the address of a JSON-able value or msgspec Struct; the order of keys does not matter.
+    """Return the address of a JSON-able value or msgspec Struct; the order of keys and fields does not matter.
 
     >>> hash_value({"a": 1, "b": 2}) == hash_value({"b": 2, "a": 1})
     True

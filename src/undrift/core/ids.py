@@ -11,8 +11,9 @@ import os
 import re
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from undrift.core.clock import in_utc
 from undrift.core.errors import Invalid
 
 __all__ = ["check_id", "check_name", "derive_id", "new_id", "time_of"]
@@ -20,14 +21,30 @@ __all__ = ["check_id", "check_name", "derive_id", "new_id", "time_of"]
 _ID = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RANDOM_BITS = 74
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 _lock = threading.Lock()
 _last = 0
+
+
+def _forget() -> None:
+    # A forked child that counted on from its parent's last id would give the same ids as its parent.
+    global _last, _lock
+    _last, _lock = 0, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _assemble(unix_ms: int, random_bits: int) -> int:
     head = random_bits >> 62
     tail = random_bits & ((1 << 62) - 1)
     return (unix_ms << 80) | (0x7 << 76) | (head << 64) | (0b10 << 62) | tail
+
+
+def _unix_ms(at: datetime) -> int:
+    # Whole numbers, for a float loses a millisecond now and then; before 1970 there is no UUIDv7, so those come first.
+    return max(0, (in_utc(at) - _EPOCH) // _MILLISECOND)
 
 
 def new_id(at: datetime | None = None) -> str:
@@ -40,7 +57,7 @@ def new_id(at: datetime | None = None) -> str:
     global _last  # noqa: PLW0603 - one counter a process is what makes ids strictly increasing
     random_bits = int.from_bytes(os.urandom(10), "big") >> (80 - _RANDOM_BITS)
     if at is not None:
-        return f"{_assemble(int(at.timestamp() * 1000), random_bits):032x}"
+        return f"{_assemble(_unix_ms(at), random_bits):032x}"
     made = _assemble(time.time_ns() // 1_000_000, random_bits)
     with _lock:
         # Within one millisecond, or when the wall clock stepped back, count on from the last id given.
@@ -58,16 +75,22 @@ def derive_id(at: datetime, *parts: str) -> str:
     True
     """
     digest = hashlib.sha256("\x1f".join(parts).encode()).digest()
-    return f"{_assemble(int(at.timestamp() * 1000), int.from_bytes(digest[:10], 'big') >> (80 - _RANDOM_BITS)):032x}"
+    return f"{_assemble(_unix_ms(at), int.from_bytes(digest[:10], 'big') >> (80 - _RANDOM_BITS)):032x}"
 
 
 def time_of(id_: str) -> datetime:
     """Return when an id was made, to the millisecond.
 
+    Raises:
+        Invalid: It is not an id, or names a moment after the year 9999.
+
     >>> time_of(new_id(datetime(2013, 1, 1, tzinfo=UTC))).isoformat()
     '2013-01-01T00:00:00+00:00'
     """
-    return datetime.fromtimestamp((int(check_id(id_), 16) >> 80) / 1000, UTC)
+    try:
+        return _EPOCH + (int(check_id(id_), 16) >> 80) * _MILLISECOND
+    except OverflowError:
+        raise Invalid(f"{id_!r} is not an id: it names a moment after the year 9999.") from None
 
 
 def check_id(id_: str) -> str:

@@ -10,8 +10,9 @@ import msgspec
 
 from undrift.core.context import Answer, Context
 from undrift.core.errors import Conflict, Invalid
+from undrift.core.hashing import hash_value
 
-__all__ = ["Operation", "operation"]
+__all__ = ["Operation", "check_idempotency_key", "operation"]
 
 I = TypeVar("I")  # noqa: E741 - input
 O = TypeVar("O")  # noqa: E741 - output
@@ -40,7 +41,7 @@ class Operation(Generic[I, O]):
         self.output: type[O] = hints["return"]
         self.permission = permission
         self.emits = emits
-        self.summary = inspect.getdoc(handler) or ""
+        self.summary = (inspect.getdoc(handler) or "").partition("\n")[0]
         self.__doc__ = handler.__doc__
         self.__name__ = handler.__name__
         self.__module__ = handler.__module__
@@ -64,25 +65,40 @@ class Operation(Generic[I, O]):
         return self._once(ctx, request, ctx.idempotency_key)
 
     def _once(self, ctx: Context, request: I, key: str) -> O:
-        if len(key) > 200:
-            raise Invalid("An idempotency key has at most 200 characters.")
+        check_idempotency_key(key)
+        # Another actor may have thought of the same key: it is another call, and its answer is not for everybody.
+        kept = hash_value([ctx.actor.kind, ctx.actor.name, key])
         # The key is not handed on: operations called inside are part of this one.
         ctx.idempotency_key = None
         try:
             with ctx.begin() as tx:
-                known = ctx.database.recall(tx, key)
+                known = ctx.database.recall(tx, kept)
                 if known is not None:
                     if known.operation != self.name:
                         raise Conflict(f"The idempotency key {key!r} was used for {known.operation}, not {self.name}.")
                     return msgspec.json.decode(known.body, type=self.output)
                 answer = self.handler(ctx, request)
-                ctx.database.remember(tx, key, Answer(self.name, msgspec.json.encode(answer)), ctx.now())
+                ctx.database.remember(tx, kept, Answer(self.name, msgspec.json.encode(answer)), ctx.now())
                 return answer
         finally:
             ctx.idempotency_key = key
 
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
+
+
+def check_idempotency_key(key: str) -> str:
+    """Return the key when it can travel in a header.
+
+    Raises:
+        Invalid: It is longer than 200 characters, or has others than printable ASCII.
+
+    >>> check_idempotency_key("cycle-7/promote")
+    'cycle-7/promote'
+    """
+    if len(key) > 200 or not (key.isascii() and key.isprintable()):
+        raise Invalid(f"{key[:80]!r} is not an idempotency key: it has at most 200 characters of printable ASCII.")
+    return key
 
 
 def operation(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import msgspec
 
 from undrift.core.context import Context
-from undrift.core.errors import Corrupt, Unavailable, from_problem
-from undrift.core.operation import Operation
+from undrift.core.errors import Corrupt, Invalid, Unavailable, from_problem
+from undrift.core.operation import Operation, check_idempotency_key
 
 if TYPE_CHECKING:
     import httpx
@@ -59,19 +59,28 @@ class HttpTransport:
     Args:
         url: The hub's address, such as ``http://127.0.0.1:7470``.
         timeout_s: Seconds to wait for an answer.
+
+    Raises:
+        Invalid: The address is not one of HTTP.
     """
 
     def __init__(self, url: str, *, timeout_s: float = 60.0) -> None:
         import httpx  # noqa: PLC0415 - costs 60 ms that embedded use need not pay
 
         self._url = url.rstrip("/")
-        self._client: httpx.Client = httpx.Client(base_url=self._url + "/api/v1", timeout=timeout_s, trust_env=False)
+        try:
+            address = httpx.URL(self._url + "/api/v1")
+        except httpx.InvalidURL:
+            address = httpx.URL("")
+        if address.scheme not in {"http", "https"} or not address.host:
+            raise Invalid(f"{url!r} is not the address of a hub.", next_step="Write it as http://127.0.0.1:7470.")
+        self._client: httpx.Client = httpx.Client(base_url=address, timeout=timeout_s, trust_env=False)
 
     def call(self, operation: Operation[I, O], request: I, *, idempotency_key: str | None = None) -> O:
         """Call the operation on the hub."""
         import httpx  # noqa: PLC0415 - loaded already by __init__
 
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        headers = {"Idempotency-Key": check_idempotency_key(idempotency_key)} if idempotency_key else {}
         try:
             if operation.reads:
                 answer = self._client.get(operation.path, params=_query(request), headers=headers)
@@ -79,18 +88,33 @@ class HttpTransport:
                 body = msgspec.json.encode(request)
                 headers["Content-Type"] = "application/json"
                 answer = self._client.post(operation.path, content=body, headers=headers)
+        except httpx.DecodingError:
+            raise self._foreign("with something that cannot be unpacked") from None
         except httpx.TransportError as error:
             raise Unavailable(
                 f"The hub at {self._url} did not answer ({type(error).__name__}).",
                 next_step="Start it with `undrift up`, or check the address.",
             ) from error
         if answer.is_success:
-            return msgspec.json.decode(answer.content, type=operation.output)
+            try:
+                return msgspec.json.decode(answer.content, type=operation.output)
+            except (msgspec.DecodeError, ValueError):
+                raise self._foreign(f"{answer.status_code} with something that is not undrift's") from None
         try:
             problem = json.loads(answer.content)
-        except ValueError:
-            raise Corrupt(f"{self._url} answered {answer.status_code} with something that is not undrift's.") from None
-        raise from_problem(problem)
+        except (ValueError, RecursionError):
+            problem = None
+        if isinstance(problem, dict) and ("detail" in problem or "title" in problem):
+            raise from_problem({"status": answer.status_code} | problem)
+        if answer.status_code in {502, 503, 504}:
+            raise Unavailable(
+                f"Something between here and the hub at {self._url} answered {answer.status_code} for it.",
+                next_step="Start it with `undrift up`, or try again.",
+            )
+        raise self._foreign(f"{answer.status_code} with something that is not undrift's")
+
+    def _foreign(self, what: str) -> Corrupt:
+        return Corrupt(f"{self._url} answered {what}.", next_step="Check the address.")
 
     def close(self) -> None:
         """Close the connections."""

@@ -22,7 +22,7 @@ from undrift.data.operations import (
     list_quarantines,
     register_dataset,
 )
-from undrift.data.versions import append, find_dataset, read
+from undrift.data.versions import append, find_dataset, read, read_newest
 
 __all__ = [
     "AddQuarantine",
@@ -47,5 +47,6 @@ __all__ = [
     "list_datasets",
     "list_quarantines",
     "read",
+    "read_newest",
     "register_dataset",
 ]

@@ -19,7 +19,7 @@ from undrift.data.model import Column, Dataset, DatasetVersion
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["append", "find_dataset", "read"]
+__all__ = ["append", "find_dataset", "read", "read_newest"]
 
 
 def find_dataset(ctx: Context, project: str, name: str) -> Dataset:
@@ -38,6 +38,12 @@ def find_dataset(ctx: Context, project: str, name: str) -> Dataset:
                 dataset=name,
             )
         return dataset
+
+
+def read_newest(ctx: Context, dataset: Dataset) -> DatasetVersion | None:
+    """Return the newest version of a dataset, without its rows."""
+    with ctx.read() as tx:
+        return records.find_version(tx, dataset.id)
 
 
 def append(

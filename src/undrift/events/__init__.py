@@ -8,14 +8,16 @@ this log; none loses or repeats an event.
 
 from undrift.events.log import EventLog
 from undrift.events.model import Event, Head, Verification
-from undrift.events.operations import list_events, verify_log
+from undrift.events.operations import ListEvents, VerifyLog, list_events, verify_log
 from undrift.events.records import advance, head, offset, read_after
 
 __all__ = [
     "Event",
     "EventLog",
     "Head",
+    "ListEvents",
     "Verification",
+    "VerifyLog",
     "advance",
     "head",
     "list_events",

@@ -5,11 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from undrift.core.context import Context
+from undrift.core.errors import Corrupt, Invalid
 from undrift.core.operation import operation
 from undrift.events import records
 from undrift.events.model import FIRST_HASH, Event, Head, Verification, chain_hash
 
 __all__ = ["ListEvents", "VerifyLog", "list_events", "verify_log"]
+
+_LAST = 2**63 - 1
 
 
 class ListEvents(msgspec.Struct, frozen=True):
@@ -51,7 +54,7 @@ def list_events(ctx: Context, request: ListEvents) -> list[Event]:
             subject=request.subject,
             type_=request.type,
             project=request.project,
-            before=request.before,
+            before=None if request.before is None else max(0, min(request.before, _LAST)),
             limit=max(1, min(request.limit, 1000)),
         )
 
@@ -61,18 +64,35 @@ def verify_log(ctx: Context, request: VerifyLog) -> Verification:
     """Check every event of the log against the chain, and the log against a head published earlier.
 
     The cost follows the length of the log: about 100,000 events a second.
+
+    Raises:
+        Invalid: A hash was given without its position.
     """
+    if request.hash is not None and request.position is None:
+        raise Invalid("A hash says nothing without its position.", next_step="Give both, as they were published.")
     previous = FIRST_HASH
     position = 0
+    # From below 1: an event slipped in before the first shows, too.
+    after, limit = -_LAST, 1000
     with ctx.read() as tx:
-        while batch := records.read_after(tx, position, limit=1000):
+        while True:
+            try:
+                batch = records.read_after(tx, after, limit=limit)
+            except Corrupt as error:
+                if limit == 1:
+                    return Verification(False, position, Head(position, previous), position + 1, error.message)
+                limit = 1
+                continue
+            if not batch:
+                break
             for event in batch:
                 broken = _problem(event, position, previous)
-                if not broken and event.position == request.position and event.hash != request.hash:
+                if not broken and event.position == request.position and request.hash not in {None, event.hash}:
                     broken = "The log was rewritten: this event is not the one whose hash was published."
                 if broken:
                     return Verification(False, position, Head(position, previous), position + 1, broken)
-                position, previous = event.position, event.hash
+                after = position = event.position
+                previous = event.hash
     if request.position is not None and position < request.position:
         missing = f"The end was cut off: position {request.position} was published, the log ends at {position}."
         return Verification(False, position, Head(position, previous), position + 1, missing)

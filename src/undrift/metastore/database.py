@@ -17,13 +17,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from undrift.core.context import Answer
-from undrift.core.errors import Invalid, Unavailable, UndriftError
+from undrift.core.errors import Conflict, Corrupt, Invalid, Unavailable, UndriftError
 from undrift.metastore.schema import answers
 
 __all__ = ["SqlDatabase", "open_database"]
 
 _TURNS_PER_COMMIT = 256
 _LOCK_TIMEOUT_S = 15
+_HAND_OVER_S = 1.0
 
 
 class _Batch:
@@ -31,9 +32,11 @@ class _Batch:
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
+        self.transaction = connection.begin()
         self.turns = 0
         self.done = threading.Event()
         self.error: BaseException | None = None
+        self.committing = False
 
 
 class SqlDatabase:
@@ -47,6 +50,7 @@ class SqlDatabase:
         self._writer = writer
         self._reader = reader
         self._turn = threading.Lock()
+        self._holder: int | None = None
         self._waiting = 0
         self._waiting_lock = threading.Lock()
         self._batch: _Batch | None = None
@@ -56,82 +60,118 @@ class SqlDatabase:
         """Open a transaction that can write; when the block has ended, the change is on disk.
 
         Raises:
-            Unavailable: The database is locked, full, read-only or away; nothing of the block was kept.
+            Unavailable: The database is locked, full, read-only or away; nothing of the block was kept, except that
+                nobody knows when the connection broke during the commit itself (the error says so).
+            Conflict: Somebody else has written a row with the same key meanwhile.
+            Invalid: A value does not fit its column.
         """
-        with self._waiting_lock:
-            self._waiting += 1
-        with self._turn:
-            with self._waiting_lock:
-                self._waiting -= 1
+        if self._holder == threading.get_ident():
+            raise UndriftError(
+                "This thread has a transaction open already and would wait for itself for ever.",
+                next_step="Hand the open context on instead of making another one.",
+            )
+        self._take_turn()
+        try:
             batch = self._batch
             if batch is None:
-                batch = self._batch = _Batch(self._open())
+                batch = self._batch = self._open()
+            # The first turn needs no savepoint: nobody else's work would be lost with it.
+            shared = batch.turns > 0
             try:
-                # The first turn needs no savepoint: nobody else's work would be lost with it.
-                savepoint = batch.connection.begin_nested() if batch.turns else None
-                try:
-                    yield batch.connection
-                except BaseException:
-                    if savepoint is not None:
-                        savepoint.rollback()
-                    raise
-                if savepoint is not None:
-                    savepoint.commit()
+                if shared:
+                    batch.connection.exec_driver_sql("SAVEPOINT undrift_turn")
+                yield batch.connection
+                _insist_on_transaction(batch)
+                if shared:
+                    batch.connection.exec_driver_sql("RELEASE SAVEPOINT undrift_turn")
                 batch.turns += 1
-            except sa.exc.DBAPIError as error:
-                raise self._translate(error) from error
+            except BaseException as error:
+                if shared:
+                    _undo_turn(batch, error)
+                translated = self._translate(error)
+                if translated is error:
+                    raise
+                raise translated from error
             finally:
-                if batch.turns == 0:
+                if batch.turns == 0 or batch.error is not None:
                     self._close(batch, commit=False)
                 elif self._waiting == 0 or batch.turns >= _TURNS_PER_COMMIT:
                     self._close(batch, commit=True)
-        batch.done.wait()
-        if batch.error is not None:
-            if isinstance(batch.error, sa.exc.DBAPIError):
-                raise self._translate(batch.error) from batch.error
-            raise batch.error
+        finally:
+            self._holder = None
+            self._turn.release()
+        self._await_commit(batch)
 
-    def _open(self) -> sa.Connection:
+    def _take_turn(self) -> None:
+        with self._waiting_lock:
+            self._waiting += 1
+        try:
+            self._turn.acquire()
+        finally:
+            with self._waiting_lock:
+                self._waiting -= 1
+        self._holder = threading.get_ident()
+
+    def _await_commit(self, batch: _Batch) -> None:
+        while not batch.done.wait(_HAND_OVER_S):
+            # Whoever was to take the next turn and to commit may have been interrupted (Ctrl-C) before it did.
+            with self._turn:
+                if self._batch is batch and self._waiting == 0:
+                    self._close(batch, commit=True)
+        if batch.error is not None:
+            raise self._commit_error(batch) from batch.error
+
+    def _open(self) -> _Batch:
         connection = None
         try:
             connection = self._writer.connect()
-            connection.begin()
-        except sa.exc.DBAPIError as error:
+            return _Batch(connection)
+        except sa.exc.SQLAlchemyError as error:
             if connection is not None:
                 connection.close()
             raise self._translate(error) from error
-        return connection
 
     def _close(self, batch: _Batch, *, commit: bool) -> None:
         self._batch = None
+        batch.committing = commit
         try:
             if commit:
-                _insist_on_transaction(batch.connection)
                 batch.connection.commit()
             else:
                 batch.connection.rollback()
-        except BaseException as error:  # noqa: BLE001 - handed to every turn that waits for this commit
-            batch.error = error
+        except BaseException as error:
+            # Handed to every turn that waits for this commit.
+            batch.error = batch.error or error
             batch.connection.invalidate()
+            if not isinstance(error, Exception):
+                raise
         finally:
-            batch.connection.close()
-            batch.done.set()
+            try:
+                batch.connection.close()
+            finally:
+                batch.done.set()
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """Open a snapshot that can only be read.
+        """Open a snapshot that can only be read; its first statement fixes the moment it shows.
 
         Raises:
-            Unavailable: The database is away.
+            Unavailable: The database is away, or all connections stay in use.
         """
         try:
             with self._reader.connect() as connection, connection.begin():
                 yield connection
-        except sa.exc.DBAPIError as error:
-            raise self._translate(error) from error
+        except sa.exc.SQLAlchemyError as error:
+            translated = self._translate(error)
+            if translated is error:
+                raise
+            raise translated from error
 
     def recall(self, tx: sa.Connection, key: str) -> Answer | None:
         """Return what was answered under this idempotency key."""
+        if tx.dialect.name == "postgresql":
+            # Two hubs may be asked the same at once: the second waits here until the first has answered.
+            tx.execute(_LOCK_KEY, {"key": key})
         row = tx.execute(sa.select(answers.c.operation, answers.c.body).where(answers.c.key == key)).one_or_none()
         return None if row is None else Answer(row.operation, row.body)
 
@@ -144,31 +184,74 @@ class SqlDatabase:
         self._writer.dispose()
         self._reader.dispose()
 
-    def _translate(self, error: sa.exc.DBAPIError) -> UndriftError:
+    def _commit_error(self, batch: _Batch) -> UndriftError:
         where = self.url.render_as_string(hide_password=True)
-        text = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+        error = batch.error
+        translated = self._translate(error) if error is not None else None
+        if not isinstance(translated, UndriftError):
+            translated = Unavailable(f"{where} did not commit: {type(error).__name__}.")
+        if batch.committing and not translated.next_step.startswith(_DISK_HELP):
+            translated.next_step = "Whether it was kept is not known: try again with the same idempotency key."
+        return translated
+
+    def _translate(self, error: BaseException) -> BaseException:
+        """Return the error of undrift's tree that says the same; the error itself when it is not the database's."""
+        where = self.url.render_as_string(hide_password=True)
+        if isinstance(error, sa.exc.TimeoutError):
+            return Unavailable(f"All connections to {where} stay in use.", next_step="Try again in a moment.")
+        if isinstance(error, sa.exc.PendingRollbackError):
+            return Unavailable(f"{where} undid this change.", next_step="Try again; it may be busy or restarting.")
+        if isinstance(error, sa.exc.StatementError) and isinstance(error.orig, UndriftError):
+            return error.orig
+        if not isinstance(error, sa.exc.DBAPIError):
+            return error
+        text = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
         low = text.lower()
         if "disk is full" in low or "no space left" in low or "disk i/o error" in low:
-            return Unavailable(
-                f"The disk that holds {where} is full or failing: {text}.",
-                next_step=_DISK_HELP,
-            )
+            return Unavailable(f"The disk that holds {where} is full or failing: {text}.", next_step=_DISK_HELP)
+        if "malformed" in low or "not a database" in low:
+            return Corrupt(f"{where} is damaged: {text}.", next_step="Restore it from a backup.")
         if "readonly" in low or "read-only" in low or "unable to open" in low or "permission denied" in low:
-            return Unavailable(
-                f"{where} cannot be written: {text}.",
-                next_step="Give this user write permission on the workspace folder, or choose another one.",
+            return Unavailable(f"{where} cannot be written: {text}.", next_step=_PERMISSION_HELP)
+        if isinstance(error, sa.exc.IntegrityError) and "unique" in low:
+            return Conflict(
+                f"Somebody else has written the same to {where} meanwhile: {text}.", next_step="Read it again first."
             )
-        if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or error.connection_invalidated:
+        if isinstance(error, sa.exc.DataError):
+            return Invalid(f"{where} cannot keep this value: {text}.")
+        if error.connection_invalidated or (
+            isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) and not _is_wrong_statement(error)
+        ):
             return Unavailable(f"{where} did not answer: {text}.", next_step="Try again; it may be busy or restarting.")
         return UndriftError(f"{where} refused a statement: {text}.")
 
 
-def _insist_on_transaction(connection: sa.Connection) -> None:
-    # On some errors (a full disk) SQLite undoes the whole transaction by itself, and a commit of nothing would succeed:
-    # the turns before would be told that their writes are kept.
-    driver = connection.connection.driver_connection
-    if connection.dialect.name == "sqlite" and driver is not None and not driver.in_transaction:
-        raise Unavailable("The database undid this change, most likely because the disk is full.", next_step=_DISK_HELP)
+def _insist_on_transaction(batch: _Batch) -> None:
+    # A block that passes over a failed statement would be told that all is kept: PostgreSQL turns the commit of such a
+    # transaction into a rollback, and SQLite undoes everything by itself when the disk is full; neither says so.
+    connection = batch.connection
+    if connection.invalidated:
+        raise Unavailable("The database undid this change when a statement failed.", next_step=_DISK_HELP)
+    if not batch.transaction.is_active:
+        raise UndriftError("The block ended the transaction that it was given; nothing after that was kept.")
+    if connection.dialect.name == "postgresql":
+        driver: Any = connection.connection.driver_connection
+        if driver.info.transaction_status.name == "INERROR":
+            raise UndriftError("A statement of this change failed and was passed over; nothing of the change was kept.")
+
+
+def _undo_turn(batch: _Batch, cause: BaseException) -> None:
+    try:
+        batch.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT undrift_turn")
+        batch.connection.exec_driver_sql("RELEASE SAVEPOINT undrift_turn")
+    except sa.exc.SQLAlchemyError as error:
+        # The whole transaction is gone, with the turns before this one: they must not be told that it went well.
+        batch.error = cause if isinstance(cause, sa.exc.DBAPIError) else error
+
+
+def _is_wrong_statement(error: sa.exc.DBAPIError) -> bool:
+    # SQLite's driver calls a missing table or a mistake in the SQL "operational" too (its code 1, SQLITE_ERROR).
+    return getattr(error.orig, "sqlite_errorcode", None) == 1
 
 
 def open_database(url: str) -> SqlDatabase:
@@ -179,11 +262,13 @@ def open_database(url: str) -> SqlDatabase:
 
     Raises:
         Invalid: The address is of another kind.
+        Unavailable: The folder for it cannot be made, or its driver is not installed.
     """
     try:
         address = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise Invalid(f"{url!r} is not the address of a database.", next_step=_URL_HELP) from None
+    except (sa.exc.ArgumentError, ValueError):
+        # What stands before the @ may be a password.
+        raise Invalid(f"{url.rpartition('@')[2]!r} is not the address of a database.", next_step=_URL_HELP) from None
     if address.get_backend_name() == "sqlite":
         return _open_sqlite(address)
     if address.get_backend_name() == "postgresql":
@@ -194,15 +279,20 @@ def open_database(url: str) -> SqlDatabase:
 
 
 _DISK_HELP = "Free some space and try again; nothing of this change was kept, and reading goes on."
+_PERMISSION_HELP = "Give this user write permission on the workspace folder, or choose another one."
 _URL_HELP = "Write sqlite:////path/to/file.db or postgresql://user@host:5432/name."
+_LOCK_KEY = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
 
 
 def _open_sqlite(url: sa.URL) -> SqlDatabase:
     if not url.database or url.database == ":memory:":
         raise Invalid("SQLite needs a file: in memory nothing would be kept.", next_step=_URL_HELP)
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"{url} cannot be written: {error.strerror}.", next_step=_PERMISSION_HELP) from error
 
-    def engine(begin: str, pool_size: int) -> sa.Engine:
+    def engine(begin: str, pool_size: int, *pragmas: str) -> sa.Engine:
         made = sa.create_engine(
             url,
             poolclass=sa.QueuePool,
@@ -215,16 +305,24 @@ def _open_sqlite(url: sa.URL) -> SqlDatabase:
         def _prepare(connection: Any, _record: Any) -> None:
             # Transactions are begun by hand: the driver's own way begins them late and never for reads.
             connection.isolation_level = None
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000", *pragmas):
                 connection.execute(f"PRAGMA {pragma}")
 
         @sa.event.listens_for(made, "begin")
         def _begin(connection: sa.Connection) -> None:
             connection.exec_driver_sql(begin)
 
+        @sa.event.listens_for(made, "handle_error")
+        def _lose(context: sa.ExceptionContext) -> None:
+            # On some errors (a full disk) SQLite undoes the whole transaction by itself, and what the block does next
+            # would be kept statement by statement: a connection that is given up refuses it.
+            driver: Any = context.connection and context.connection.connection.driver_connection
+            if driver is not None and not driver.in_transaction:
+                context.is_disconnect = True
+
         return made
 
-    return SqlDatabase(url, engine("BEGIN IMMEDIATE", 1), engine("BEGIN", 4))
+    return SqlDatabase(url, engine("BEGIN IMMEDIATE", 1), engine("BEGIN", 4, "query_only=ON"))
 
 
 def _open_postgresql(url: sa.URL) -> SqlDatabase:
@@ -242,6 +340,14 @@ def _open_postgresql(url: sa.URL) -> SqlDatabase:
         max_overflow=32,
         pool_pre_ping=True,
         connect_args={"connect_timeout": 10},
-        execution_options={"isolation_level": "REPEATABLE READ"},
+        execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
     )
+
+    @sa.event.listens_for(writer, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        # As on SQLite, nobody waits for ever for a hub that stopped in the middle of a change.
+        connection.autocommit = True
+        connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT_S}s'")
+        connection.autocommit = False
+
     return SqlDatabase(url, writer, reader)

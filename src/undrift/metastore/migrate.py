@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,21 +45,28 @@ def check(database: SqlDatabase) -> bool:
     Raises:
         Unavailable: It was made by a newer undrift, or a migration was interrupted.
     """
-    where = database.url.render_as_string(hide_password=True)
     with database.read() as tx:
         current = _current(tx)
         target = _interrupted(tx)
+    _refuse_newer(database, current)
     if target is not None:
         raise Unavailable(
-            f"A migration of {where} to {target} was interrupted.",
+            f"A migration of {_where(database)} to {target} was interrupted.",
             next_step="Run `undrift doctor --repair` to finish it, or restore the backup you made before upgrading.",
         )
+    return current == HEAD
+
+
+def _where(database: SqlDatabase) -> str:
+    return database.url.render_as_string(hide_password=True)
+
+
+def _refuse_newer(database: SqlDatabase, current: str | None) -> None:
     if current is not None and current > HEAD:
         raise Unavailable(
-            f"{where} was made by a newer undrift (schema {current}; this one knows up to {HEAD}).",
+            f"{_where(database)} was made by a newer undrift (schema {current}; this one knows up to {HEAD}).",
             next_step="Run `pip install --upgrade undrift`; nothing was changed.",
         )
-    return current == HEAD
 
 
 def migrate(database: SqlDatabase, *, repair: bool = False) -> None:
@@ -71,27 +82,42 @@ def migrate(database: SqlDatabase, *, repair: bool = False) -> None:
     Raises:
         Unavailable: It was made by a newer undrift, or a migration was interrupted and ``repair`` is off.
     """
-    if not repair and check(database):
-        return
+    with database.read() as tx:
+        if _current(tx) == HEAD and _interrupted(tx) is None:
+            return
     from alembic import command  # noqa: PLC0415 - only a new or old database needs it; costs 150 ms
 
-    with database.begin() as tx:
-        if tx.dialect.name == "postgresql":
-            tx.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        if _current(tx) == HEAD:
-            # Another process did it while this one waited; a mark left behind says nothing any more.
-            _marker.drop(tx, checkfirst=True)
+    with _alone(database):
+        # Only here does a mark mean that a migration stopped: before, it may have been running.
+        if not repair and check(database):
             return
-        _marker.create(tx, checkfirst=True)
-        tx.execute(sa.delete(_marker))
-        tx.execute(sa.insert(_marker).values(target=HEAD))
-    with database.begin() as tx:
-        if tx.dialect.name == "postgresql":
+        with database.begin() as tx:
+            _refuse_newer(database, _current(tx))
+            _marker.create(tx, checkfirst=True)
+            tx.execute(sa.delete(_marker))
+            tx.execute(sa.insert(_marker).values(target=HEAD))
+        with database.begin() as tx:
+            config = _config()
+            config.attributes["connection"] = tx
+            command.upgrade(config, "head")
+            _marker.drop(tx, checkfirst=True)
+
+
+@contextmanager
+def _alone(database: SqlDatabase) -> Iterator[None]:
+    """Wait until no other process migrates this database, and keep others waiting."""
+    if database.url.get_backend_name() == "postgresql":
+        with database.read() as tx:
             tx.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        config = _config()
-        config.attributes["connection"] = tx
-        command.upgrade(config, "head")
-        _marker.drop(tx, checkfirst=True)
+            yield
+        return
+    # The folder is locked, not the file: closing the file once more would drop the locks that SQLite has on it.
+    folder = os.open(Path(database.url.database or "").parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _config() -> Config:

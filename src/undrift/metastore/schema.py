@@ -9,6 +9,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from undrift.core.clock import in_utc
+
 __all__ = ["Json", "UtcTime", "answers", "insert_or_ignore", "metadata"]
 
 metadata = sa.MetaData(
@@ -20,7 +22,7 @@ metadata = sa.MetaData(
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_encoder = msgspec.json.Encoder(order="deterministic")
+_encoder = msgspec.json.Encoder(order="sorted")
 
 
 class UtcTime(sa.types.TypeDecorator[datetime]):
@@ -30,10 +32,10 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:  # noqa: ARG002
-        """Turn an aware moment into microseconds, exactly."""
+        """Turn an aware moment into microseconds, exactly; one without a zone is refused (Invalid)."""
         if value is None:
             return None
-        since = value - _EPOCH
+        since = in_utc(value) - _EPOCH
         return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
@@ -70,6 +72,10 @@ answers = sa.Table(
 
 
 def insert_or_ignore(tx: sa.Connection, table: sa.Table) -> Any:
-    """Return an insert into the table that leaves rows alone that are there already."""
+    """Return an insert into the table that leaves rows alone that are there already.
+
+    The ``rowcount`` of its result says how many were new.
+    """
     make = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
-    return make(table).on_conflict_do_nothing()
+    # Without this option psycopg's count is thrown away (-1) before anybody can ask for it.
+    return make(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)

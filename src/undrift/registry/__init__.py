@@ -5,7 +5,7 @@ Words: *model*, *model version* (immutable; bound to run, data, signature), *sig
 store). It is a log, not a pointer: "what served on 3 March" is a read.
 """
 
-from undrift.registry.encoding import encode, encoder, signature_of
+from undrift.registry.encoding import encode, encode_frame, encoder, signature_of
 from undrift.registry.model import AliasMove, Field, Model, ModelVersion, Signature
 from undrift.registry.operations import (
     FindAlias,
@@ -27,6 +27,7 @@ from undrift.registry.operations import (
     register_version,
     retire_version,
 )
+from undrift.registry.packaging import load_scorer, package, scorer
 
 __all__ = [
     "AliasMove",
@@ -45,14 +46,18 @@ __all__ = [
     "Signature",
     "alias_history",
     "encode",
+    "encode_frame",
     "encoder",
     "find_alias",
     "find_version",
     "list_models",
     "list_versions",
+    "load_scorer",
     "move_alias",
+    "package",
     "register_model",
     "register_version",
     "retire_version",
+    "scorer",
     "signature_of",
 ]

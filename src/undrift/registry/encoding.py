@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-__all__ = ["encode", "encoder", "signature_of"]
+__all__ = ["encode", "encode_frame", "encoder", "signature_of"]
 
 
 def signature_of(features: pl.DataFrame, *, task: str, output: str, nullable: Sequence[str] = ()) -> Signature:
@@ -122,6 +122,28 @@ def encode(signature: Signature, columns: Mapping[str, Sequence[Any]]) -> np.nda
     if len(set(lengths.values())) > 1:
         raise Invalid(f"The columns have different numbers of rows: {lengths}.", next_step="Send one value per row.")
     return np.stack([encoder(field)(columns[field.name]) for field in signature.inputs], axis=1)
+
+
+def encode_frame(signature: Signature, frame: pl.DataFrame) -> np.ndarray:
+    """Turn a table into the same float32 matrix as `encode`, a column at a time; for training and batches.
+
+    Raises:
+        Invalid: Columns are missing.
+    """
+    import numpy as np  # noqa: PLC0415 - see above
+    import polars as pl  # noqa: PLC0415 - see above
+
+    missing = [field.name for field in signature.inputs if field.name not in frame.columns]
+    if missing:
+        raise Invalid(f"The table has no column {', '.join(missing)}.", next_step="The model was trained with them.")
+    matrix = np.empty((frame.height, len(signature.inputs)), dtype=np.float32)
+    for place, field in enumerate(signature.inputs):
+        column = frame[field.name]
+        if field.type == "string":
+            codes = {value: float(code) for code, value in enumerate(field.categories)}
+            column = column.cast(pl.String).replace_strict(codes, default=None, return_dtype=pl.Float32)
+        matrix[:, place] = column.cast(pl.Float32).fill_null(float("nan")).to_numpy()
+    return matrix
 
 
 def _refuse_missing(field: Field) -> None:

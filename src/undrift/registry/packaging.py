@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["package", "scorer"]
+__all__ = ["load_scorer", "package", "scorer"]
 
 _OPSET = 15
 _TOLERANCE = 1e-4
@@ -56,9 +56,7 @@ def package(ctx: Context, estimator: Any, signature: Signature, sample: np.ndarr
 
     model = _to_onnx(estimator, len(signature.inputs))
     session = _session(model)
-    outputs = session.run(None, {session.get_inputs()[0].name: sample})
-    converted = np.asarray(outputs[-1], dtype=np.float64)
-    converted = converted[:, -1] if converted.ndim == 2 else converted
+    converted = _scores(session.run(None, {session.get_inputs()[0].name: sample})[-1])
     difference = float(np.abs(converted - scorer(estimator, signature.task)(sample)).max(initial=0.0))
     if not difference <= _TOLERANCE:
         raise Invalid(
@@ -66,6 +64,24 @@ def package(ctx: Context, estimator: Any, signature: Signature, sample: np.ndarr
             next_step="Train on float32 values, as they are given to the training function.",
         )
     return ctx.repository.trees.edit(None, {"model.onnx": model, "signature.json": msgspec.json.encode(signature)})
+
+
+def load_scorer(ctx: Context, artifact: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from an encoded float32 matrix to the scores of a stored artifact, of shape (rows,).
+
+    Raises:
+        Corrupt: The artifact is missing or is not what was stored.
+    """
+    session = _session(ctx.repository.trees.get(artifact, "model.onnx"))
+    name = session.get_inputs()[0].name
+    return lambda matrix: _scores(session.run(None, {name: matrix})[-1])
+
+
+def _scores(output: Any) -> np.ndarray:
+    import numpy as np  # noqa: PLC0415 - training only
+
+    scores = np.asarray(output, dtype=np.float64)
+    return scores[:, -1] if scores.ndim == 2 else scores
 
 
 def _to_onnx(estimator: Any, inputs: int) -> bytes:

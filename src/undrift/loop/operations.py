@@ -1,0 +1,85 @@
+"""What can be asked of the loop, and what people decide in it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from undrift.core.context import Context
+from undrift.core.errors import Conflict, Forbidden, NotFound
+from undrift.core.ids import check_id
+from undrift.core.operation import operation
+from undrift.loop import records
+from undrift.loop.model import Cycle
+
+__all__ = ["DecideCycle", "ListCycles", "decide_cycle", "list_cycles"]
+
+
+class ListCycles(msgspec.Struct, frozen=True):
+    """Of which endpoint; at most so many (1 to 1,000), newest first."""
+
+    endpoint: str | None = None
+    limit: int = 100
+
+
+class DecideCycle(msgspec.Struct, frozen=True):
+    """What a person decided about a challenger that awaits approval, and why."""
+
+    cycle_id: str
+    approve: bool
+    reason: str
+
+
+@operation("loop.list_cycles", permission="loop:read")
+def list_cycles(ctx: Context, request: ListCycles) -> list[Cycle]:
+    """List the turns of the loop with what started them, what they went by, and how they ended."""
+    with ctx.read() as tx:
+        return records.list_cycles(tx, endpoint=request.endpoint, limit=max(1, min(request.limit, 1000)))
+
+
+@operation("loop.decide_cycle", permission="loop:approve", emits=("loop.decided", "loop.transition"))
+def decide_cycle(ctx: Context, request: DecideCycle) -> Cycle:
+    """Approve or refuse a challenger that awaits approval; the worker goes on with it.
+
+    Raises:
+        NotFound: There is no such cycle.
+        Conflict: It does not await approval.
+        Forbidden: A service asks; only people approve.
+    """
+    with ctx.begin() as tx:
+        cycle = records.find_cycle(tx, check_id(request.cycle_id))
+        if cycle is None:
+            raise NotFound(f"There is no cycle {request.cycle_id}.", next_step="List them with `undrift status`.")
+        if cycle.stage != "awaiting approval":
+            raise Conflict(f"Cycle {cycle.id} does not await approval: it is {cycle.stage}.")
+        if ctx.actor.kind != "person":
+            raise Forbidden("Only a person can approve.", next_step="Ask a colleague to look at the evidence.")
+        evidence = cycle.evidence | {
+            "decided_by": ctx.actor.name,
+            "approved": request.approve,
+            "decision_reason": request.reason,
+        }
+        changed = msgspec.structs.replace(cycle, evidence=evidence)
+        if not request.approve:
+            outcome = f"{ctx.actor.name} refused: {request.reason}"
+            changed = msgspec.structs.replace(
+                changed, stage="refused", stage_since=ctx.now(), closed_at=ctx.now(), outcome=outcome
+            )
+            ctx.emit(
+                "loop.transition",
+                f"cycles/{cycle.id}",
+                project=cycle.project,
+                endpoint=cycle.endpoint,
+                before=cycle.stage,
+                after="refused",
+                sentence=outcome,
+                evidence={},
+            )
+        records.save_cycle(tx, changed)
+        ctx.emit(
+            "loop.decided",
+            f"cycles/{cycle.id}",
+            project=cycle.project,
+            approved=request.approve,
+            reason=request.reason,
+        )
+        return changed

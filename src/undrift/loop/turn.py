@@ -1,0 +1,381 @@
+"""One turn of the loop, as steps that may each be done again.
+
+``observe`` has closed the windows and opened incidents before. A turn then settles data faults, rules on a rollout,
+decides on retraining, retrains, and starts the rollout. A step writes its outcome in one transaction together with
+the stage of the cycle, and begins by looking at that stage: doing it again after a crash finds the work done and
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from undrift.core.context import Context
+from undrift.core.errors import UndriftError
+from undrift.core.ids import derive_id
+from undrift.data import AddQuarantine, EndQuarantine, ListQuarantines, add_quarantine, end_quarantine, list_quarantines
+from undrift.loop import records
+from undrift.loop.deployment import Deployment
+from undrift.loop.diagnosis import diagnose_fault, diagnose_performance
+from undrift.loop.model import Cycle, RolloutStep, Stage
+from undrift.loop.policy import decide
+from undrift.loop.rollout import rule
+from undrift.loop.training import retrain
+from undrift.monitoring import (
+    DescribeIncident,
+    Incident,
+    ListIncidents,
+    ListWindows,
+    Measure,
+    Window,
+    describe_incident,
+    list_incidents,
+    list_windows,
+)
+from undrift.registry import (
+    FindAlias,
+    FindVersion,
+    MoveAlias,
+    RegisterModel,
+    find_alias,
+    find_version,
+    move_alias,
+    register_model,
+)
+from undrift.serving import SetArm, SetRoute, set_route
+
+__all__ = ["begin_rollout", "decide_retraining", "is_needed", "rule_on_rollout", "settle_incidents", "train_challenger"]
+
+_CHAMPION = "champion"
+
+
+def is_needed(ctx: Context, deployment: Deployment, now: datetime) -> bool:
+    """Whether a turn would do anything: nothing is written on a quiet day."""
+    with ctx.read() as tx:
+        if records.open_cycle(tx, deployment.endpoint) is not None:
+            return True
+        cycles = records.list_cycles(tx, endpoint=deployment.endpoint)
+    if not cycles:
+        return True
+    incidents = _open_incidents(ctx, deployment)
+    if any(not incident.diagnosis for incident in incidents) or _faults_to_end(ctx, deployment):
+        return True
+    return decide(deployment.retraining, cycles, incidents, now).action == "retrain"
+
+
+def settle_incidents(ctx: Context, deployment: Deployment) -> list[int]:
+    """Diagnose new incidents; put data faults into quarantine, and end it when they are over.
+
+    Returns:
+        Numbers of the incidents that were settled.
+    """
+    settled = []
+    guard = timedelta(seconds=deployment.monitor.window_s)
+    for incident in _open_incidents(ctx, deployment):
+        if incident.diagnosis:
+            continue
+        if incident.cause == "data fault":
+            _quarantine(ctx, incident, guard)
+        else:
+            _diagnose(ctx, deployment, incident)
+        settled.append(incident.number)
+    for incident in _faults_to_end(ctx, deployment):
+        # A fault need not begin and end with a window: the windows beside it are left out, too.
+        end = (incident.resolved_at or incident.last_seen_at) + guard
+        end_quarantine(ctx, EndQuarantine(incident.project, incident.id, end))
+        settled.append(incident.number)
+    return settled
+
+
+def rule_on_rollout(ctx: Context, deployment: Deployment, now: datetime) -> str:
+    """Rule on the challenger that is being rolled out; returns what was done.
+
+    Raises:
+        Conflict: Somebody moved the champion by hand meanwhile.
+    """
+    with ctx.read() as tx:
+        cycle = records.open_cycle(tx, deployment.endpoint)
+    if cycle is None or cycle.stage not in ("shadow", "canary") or cycle.stage_since >= now:
+        return "nothing"
+    windows = list_windows(ctx, ListWindows(deployment.endpoint, start=cycle.rollout_since, limit=5000))
+    usable = [window for window in windows if window.measured_at is not None and not window.suspect]
+    ruling = rule(deployment.rollout, cycle, usable, now)
+    if ruling.action == "wait":
+        return "wait"
+    evidence = cycle.evidence | {"live": ruling.evidence}
+    with ctx.begin() as tx:
+        if ruling.action == "next step":
+            step = deployment.rollout.steps[cycle.step + 1]
+            _route(ctx, cycle, step, ruling.sentence, ruling.evidence)
+            _go(ctx, tx, cycle, step.kind, now, ruling.sentence, step=cycle.step + 1, evidence=evidence)
+        elif ruling.action == "promote":
+            _promote(ctx, deployment, cycle, ruling.sentence, ruling.evidence)
+            _go(ctx, tx, cycle, "promoted", now, ruling.sentence, evidence=evidence)
+        else:
+            _champion_alone(ctx, deployment, cycle.champion, ruling.sentence, ruling.evidence)
+            _go(ctx, tx, cycle, "rolled back", now, ruling.sentence, evidence=evidence)
+    return ruling.action
+
+
+def decide_retraining(ctx: Context, deployment: Deployment, now: datetime) -> str | None:
+    """Open a cycle when the policy says so; returns the id of the cycle to go on with, or None.
+
+    The id follows from the endpoint and the moment, so trying again opens it once.
+    """
+    cycle_id = derive_id(now, deployment.monitor.project, deployment.endpoint, "cycle")
+    with ctx.read() as tx:
+        current = records.open_cycle(tx, deployment.endpoint)
+        cycles = records.list_cycles(tx, endpoint=deployment.endpoint)
+    if current is not None:
+        approved = current.stage == "awaiting approval" and current.evidence.get("approved")
+        return current.id if current.stage == "retraining" or approved else None
+    champion = _champion(ctx, deployment)
+    if champion is None:
+        trigger, sentence, incident = "first version", "There is no version yet.", None
+        if any(cycle.trigger == trigger and cycle.opened_at >= now for cycle in cycles):
+            return None
+    else:
+        decision = decide(deployment.retraining, cycles, _open_incidents(ctx, deployment), now)
+        if decision.action != "retrain":
+            return None
+        trigger, sentence, incident = decision.trigger, decision.sentence, decision.incident
+    cycle = Cycle(
+        id=cycle_id,
+        project=deployment.monitor.project,
+        endpoint=deployment.endpoint,
+        model=deployment.monitor.model,
+        stage="retraining",
+        trigger=trigger,
+        incident=incident,
+        reason=sentence,
+        opened_at=now,
+        stage_since=now,
+        champion=champion,
+        run_id=derive_id(now, cycle_id, "run"),
+    )
+    with ctx.begin() as tx:
+        if records.find_cycle(tx, cycle_id) is None:
+            records.add_cycle(tx, cycle)
+            _transition(ctx, cycle, "observing", cycle.stage, sentence, {"trigger": trigger, "incident": incident})
+    return cycle_id
+
+
+def train_challenger(ctx: Context, deployment: Deployment, cycle_id: str, now: datetime) -> int | None:
+    """Take in what is known, train, judge; returns the number of the registered version, or None when refused."""
+    with ctx.read() as tx:
+        cycle = records.find_cycle(tx, cycle_id)
+    if cycle is None or cycle.stage != "retraining" or cycle.run_id is None:
+        return None if cycle is None else cycle.challenger
+    if cycle.challenger is not None:
+        return cycle.challenger
+    champion = None
+    if cycle.champion is not None:
+        champion = find_version(ctx, FindVersion(cycle.project, cycle.model, number=cycle.champion))
+    register_model(ctx, RegisterModel(cycle.project, cycle.model, deployment.monitor.owner))
+    try:
+        deployment.refresh(ctx, cycle.opened_at)
+        trained = retrain(
+            ctx,
+            deployment.recipe,
+            run_id=cycle.run_id,
+            until=cycle.opened_at,
+            windows=deployment.retraining.windows,
+            held_out_s=deployment.retraining.held_out_s,
+            champion=champion,
+        )
+    except UndriftError as error:
+        _refuse(ctx, cycle, now, f"Retraining failed: {error}", {"error": error.to_problem()})
+        return None
+    evidence = cycle.evidence | trained.evidence | {"gates": msgspec.to_builtins(trained.gates)}
+    if trained.version is None:
+        failed = [gate.sentence for gate in trained.gates if gate.verdict == trained.verdict]
+        _refuse(ctx, cycle, now, f"Gates said {trained.verdict}: {' '.join(failed)}", evidence)
+        return None
+    with ctx.begin() as tx:
+        records.save_cycle(tx, msgspec.structs.replace(cycle, challenger=trained.version.number, evidence=evidence))
+    return trained.version.number
+
+
+def begin_rollout(ctx: Context, deployment: Deployment, cycle_id: str, now: datetime) -> str:
+    """Let the challenger see live rows, or ask a person first; a first version answers at once."""
+    with ctx.read() as tx:
+        cycle = records.find_cycle(tx, cycle_id)
+    if cycle is None or cycle.challenger is None or cycle.stage not in ("retraining", "awaiting approval"):
+        return "nothing"
+    with ctx.begin() as tx:
+        if cycle.champion is None:
+            sentence = "The first version passed its gates."
+            _promote(ctx, deployment, cycle, sentence, cycle.evidence)
+            _go(ctx, tx, cycle, "promoted", now, sentence)
+            return "promoted"
+        if deployment.rollout.approval and not cycle.evidence.get("approved"):
+            if cycle.stage == "retraining":
+                _go(ctx, tx, cycle, "awaiting approval", now, "The project asks for a person's agreement.")
+            return "awaiting approval"
+        if not deployment.rollout.steps:
+            sentence = "It passed its gates, and the project declares no rollout steps."
+            _promote(ctx, deployment, cycle, sentence, cycle.evidence)
+            _go(ctx, tx, cycle, "promoted", now, sentence)
+            return "promoted"
+        step = deployment.rollout.steps[0]
+        sentence = f"Version {cycle.challenger} passed its gates against version {cycle.champion}."
+        _route(ctx, cycle, step, sentence, cycle.evidence)
+        _go(ctx, tx, cycle, step.kind, now, sentence, rollout_since=now)
+        return step.kind
+
+
+def _open_incidents(ctx: Context, deployment: Deployment) -> list[Incident]:
+    return list_incidents(ctx, ListIncidents(endpoint=deployment.endpoint, open_only=True, limit=1000))
+
+
+def _faults_to_end(ctx: Context, deployment: Deployment) -> list[Incident]:
+    held = {
+        one.incident_id for one in list_quarantines(ctx, ListQuarantines(deployment.monitor.project)) if not one.end
+    }
+    held.discard(None)
+    if not held:
+        return []
+    found = list_incidents(ctx, ListIncidents(endpoint=deployment.endpoint, limit=1000))
+    return [incident for incident in found if incident.id in held and incident.state == "resolved"]
+
+
+def _quarantine(ctx: Context, incident: Incident, guard: timedelta) -> None:
+    diagnosis = diagnose_fault(incident)
+    with ctx.begin():
+        action = f"{incident.owner} was told; nothing learns from it."
+        if incident.dataset is not None:
+            stretch = add_quarantine(
+                ctx,
+                AddQuarantine(
+                    project=incident.project,
+                    dataset=incident.dataset,
+                    columns=incident.columns,
+                    start=incident.started_at - guard,
+                    reason=incident.title,
+                    incident_id=incident.id,
+                    evidence=diagnosis.evidence,
+                ),
+            )
+            action = f"{incident.dataset} is in quarantine from {stretch.start:%Y-%m-%d %H:%M} UTC on; {action}"
+        describe_incident(ctx, DescribeIncident(incident.number, diagnosis.sentence, action, diagnosis.evidence))
+
+
+def _diagnose(ctx: Context, deployment: Deployment, incident: Incident) -> None:
+    number = _champion(ctx, deployment)
+    if number is None:
+        return
+    monitor = deployment.monitor
+    version = find_version(ctx, FindVersion(monitor.project, monitor.model, number=number))
+    found = list_windows(ctx, ListWindows(deployment.endpoint, start=incident.started_at, limit=5000))
+    recent: Sequence[Window] = [window for window in found if window.measured_at is not None and not window.suspect]
+    metrics = version.metrics
+    reference = Measure(
+        rows=0,
+        loss=metrics.get("log_loss", metrics.get("mean_absolute_error", 0.0)),
+        auc_score=metrics.get("roc_auc"),
+        label_mean=metrics.get("label_mean", 0.0),
+        score_mean=metrics.get("score_mean", 0.0),
+    )
+    diagnosis = diagnose_performance(reference, recent, number)
+    action = "Retraining is considered." if diagnosis.action == "retrain" else "Nothing is done."
+    describe_incident(ctx, DescribeIncident(incident.number, diagnosis.sentence, action, diagnosis.evidence))
+
+
+def _champion(ctx: Context, deployment: Deployment) -> int | None:
+    monitor = deployment.monitor
+    register_model(ctx, RegisterModel(monitor.project, monitor.model, monitor.owner))
+    standing = find_alias(ctx, FindAlias(monitor.project, monitor.model, _CHAMPION))
+    return None if standing is None else standing.number
+
+
+def _route(ctx: Context, cycle: Cycle, step: RolloutStep, reason: str, evidence: dict[str, Any]) -> None:
+    if cycle.champion is None or cycle.challenger is None:
+        raise UndriftError(f"Cycle {cycle.id} has nothing to compare.")
+    set_route(
+        ctx,
+        SetRoute(
+            project=cycle.project,
+            endpoint=cycle.endpoint,
+            model=cycle.model,
+            arms=(
+                SetArm("champion", cycle.champion, 1.0 - step.share),
+                SetArm(step.kind, cycle.challenger, step.share),
+            ),
+            compare=True,
+            reason=reason,
+            evidence=evidence,
+        ),
+    )
+
+
+def _champion_alone(
+    ctx: Context, deployment: Deployment, number: int | None, reason: str, evidence: dict[str, Any]
+) -> None:
+    if number is None:
+        raise UndriftError(f"{deployment.endpoint} has no champion to go back to.")
+    monitor = deployment.monitor
+    set_route(
+        ctx,
+        SetRoute(
+            project=monitor.project,
+            endpoint=monitor.endpoint,
+            model=monitor.model,
+            arms=(SetArm("champion", number, 1.0),),
+            reason=reason,
+            evidence=evidence,
+        ),
+    )
+
+
+def _promote(ctx: Context, deployment: Deployment, cycle: Cycle, reason: str, evidence: dict[str, Any]) -> None:
+    if cycle.challenger is None:
+        raise UndriftError(f"Cycle {cycle.id} has no challenger to promote.")
+    move_alias(
+        ctx,
+        MoveAlias(
+            project=cycle.project,
+            model=cycle.model,
+            alias=_CHAMPION,
+            number=cycle.challenger,
+            reason=reason,
+            evidence=evidence,
+            expected=cycle.champion,
+        ),
+    )
+    _champion_alone(ctx, deployment, cycle.challenger, reason, evidence)
+    if cycle.incident is not None:
+        found = list_incidents(ctx, ListIncidents(endpoint=cycle.endpoint, limit=1000))
+        incident = next((one for one in found if one.number == cycle.incident), None)
+        if incident is not None:
+            action = f"Retrained as version {cycle.challenger} and promoted. {reason}"
+            describe_incident(ctx, DescribeIncident(incident.number, incident.diagnosis, action))
+
+
+def _refuse(ctx: Context, cycle: Cycle, now: datetime, sentence: str, evidence: dict[str, Any]) -> None:
+    with ctx.begin() as tx:
+        _go(ctx, tx, cycle, "refused", now, sentence, evidence=evidence)
+
+
+def _go(ctx: Context, tx: Any, cycle: Cycle, stage: Stage, now: datetime, sentence: str, **changes: Any) -> None:
+    ended = stage in ("promoted", "rolled back", "refused")
+    if ended:
+        changes |= {"closed_at": now, "outcome": sentence}
+    records.save_cycle(tx, msgspec.structs.replace(cycle, stage=stage, stage_since=now, **changes))
+    _transition(ctx, cycle, cycle.stage, stage, sentence, changes.get("evidence", {}))
+
+
+def _transition(ctx: Context, cycle: Cycle, before: str, after: str, sentence: str, evidence: dict[str, Any]) -> None:
+    ctx.emit(
+        "loop.transition",
+        f"cycles/{cycle.id}",
+        project=cycle.project,
+        endpoint=cycle.endpoint,
+        before=before,
+        after=after,
+        sentence=sentence,
+        evidence=evidence,
+    )
