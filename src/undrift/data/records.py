@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from undrift.data.model import Dataset, DatasetVersion, Quarantine
 from undrift.data.tables import dataset_versions, datasets, quarantines
+from undrift.metastore import to_struct
 
 __all__ = [
     "add_dataset",
@@ -78,7 +79,7 @@ def find_version(tx: sa.Connection, dataset_id: str, *, number: int | None = Non
     if number is not None:
         query = query.where(dataset_versions.c.number == number)
     row = tx.execute(query.order_by(dataset_versions.c.number.desc()).limit(1)).mappings().first()
-    return None if row is None else msgspec.convert(dict(row), DatasetVersion)
+    return None if row is None else to_struct(row, DatasetVersion)
 
 
 def list_versions(tx: sa.Connection, dataset_id: str, *, limit: int) -> list[DatasetVersion]:
@@ -89,7 +90,7 @@ def list_versions(tx: sa.Connection, dataset_id: str, *, limit: int) -> list[Dat
         .order_by(dataset_versions.c.number.desc())
         .limit(limit)
     )
-    return [msgspec.convert(dict(row), DatasetVersion) for row in tx.execute(query).mappings()]
+    return [to_struct(row, DatasetVersion) for row in tx.execute(query).mappings()]
 
 
 def add_quarantine(tx: sa.Connection, quarantine: Quarantine) -> None:
@@ -111,4 +112,4 @@ def list_quarantines(
         query = query.where(quarantines.c.dataset == dataset)
     if incident_id is not None:
         query = query.where(quarantines.c.incident_id == incident_id)
-    return [msgspec.convert(dict(row), Quarantine) for row in tx.execute(query).mappings()]
+    return [to_struct(row, Quarantine) for row in tx.execute(query).mappings()]

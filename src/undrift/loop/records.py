@@ -9,12 +9,13 @@ import sqlalchemy as sa
 
 from undrift.loop.model import Cycle
 from undrift.loop.tables import cycles
+from undrift.metastore import to_struct
 
 __all__ = ["add_cycle", "find_cycle", "list_cycles", "open_cycle", "save_cycle"]
 
 
 def _cycle(row: sa.RowMapping) -> Cycle:
-    return msgspec.convert(dict(row), Cycle)
+    return to_struct(row, Cycle)
 
 
 def add_cycle(tx: sa.Connection, cycle: Cycle) -> None:

@@ -74,4 +74,4 @@ def _said(found: ConfidenceSequence) -> str:
     if not found.blocks:
         return "no window has labels yet"
     interval = "" if found.lower is None else f" [{found.lower:+.4f}, {found.upper:+.4f}]"
-    return f"its loss is lower by {found.mean:+.4f}{interval} over {found.blocks} windows"
+    return f"gain {found.mean:+.4f}{interval} in loss over {found.blocks} windows"

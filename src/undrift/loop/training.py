@@ -13,7 +13,17 @@ import msgspec
 from undrift.core.context import Context
 from undrift.core.errors import Invalid
 from undrift.data import find_dataset
-from undrift.evaluation import Evidence, Gate, GateResult, Verdict, judge, roc_auc, row_losses, summary
+from undrift.evaluation import (
+    Evidence,
+    Gate,
+    GateResult,
+    Verdict,
+    compare_paired,
+    judge,
+    roc_auc,
+    row_losses,
+    summary,
+)
 from undrift.features import FeatureView, TrainingTable, training_table
 from undrift.loop.model import TrainingWindow
 from undrift.profiles import profile
@@ -111,10 +121,10 @@ def retrain(
 ) -> Trained:
     """Train, choose the window, judge, and register; doing it again with the same run id gives the same version.
 
-    The newest labelled rows are held out. Each training window is tried on the older ones and tested on them; the one
-    with the lowest loss is chosen. That model and the champion are judged on the same held-out rows, none of which
-    either was trained on. What passes is trained again on all rows of its window, up to now: this is what is
-    registered, and the rollout judges it on live rows.
+    The newest labelled rows are held out. Each training window is tried on the older ones and tested on them; one
+    that is surely better than the first takes its place. That model and the champion are judged on the same held-out
+    rows, none of which either was trained on. What passes is trained again on all rows of its window, up to now: this
+    is what is registered, and the rollout judges it on live rows.
 
     Args:
         ctx: Who, when, where.
@@ -185,20 +195,19 @@ def _retrain(
             f"{older.height} rows to train on and {held_out.height} held out are too few.",
             next_step="Wait for more labels, or hold out a shorter stretch.",
         )
-    signature = signature_of(table.frame.select(recipe.features), task=recipe.task, output=recipe.label)
+    signature = signature_of(
+        table.frame.select(recipe.features),
+        task=recipe.task,
+        output=recipe.label,
+        # A look-up can always come back empty in production, even when it never did in training.
+        nullable=[name for view in recipe.views for name in view.features],
+    )
     labels = held_out[recipe.label].cast(pl.Float64).to_numpy()
     matrix = encode_frame(signature, held_out)
     metric = "log_loss" if recipe.task == "classification" else "mean_absolute_error"
-    tried: dict[str, float] = {}
-    best: tuple[float, TrainingWindow, np.ndarray] | None = None
-    for window in windows:
-        scores = scorer(_fit(recipe, signature, older, window, split), recipe.task)(matrix)
-        tried[str(window)] = loss = float(row_losses(metric, labels, scores).mean())
-        if best is None or loss < best[0]:
-            best = (loss, window, scores)
-    if best is None:
-        raise Invalid("There is no training window to choose from.")
-    loss, window, scores = best
+    blocks = (held_out["predicted_at"].dt.epoch("s") // int(recipe.block_s)).to_numpy()
+    window, scores, tried = _choose_window(recipe, signature, older, windows, split, labels, matrix, blocks, metric)
+    loss = tried[str(window)]["loss"]
     champion_scores = None
     if champion is not None:
         champion_scores = load_scorer(ctx, champion.artifact)(encode_frame(champion.signature, held_out))
@@ -208,7 +217,7 @@ def _retrain(
             labels=labels,
             challenger=scores,
             champion=champion_scores,
-            blocks=(held_out["predicted_at"].dt.epoch("s") // int(recipe.block_s)).to_numpy(),
+            blocks=blocks,
             segments={name: held_out[name].to_numpy() for name in recipe.features if held_out[name].dtype == pl.String},
         ),
     )
@@ -230,6 +239,39 @@ def _retrain(
         return Trained(None, run_id, window, verdict, tuple(results), evidence)
     version = _register(ctx, recipe, signature, table, window, until, run_id, metrics)
     return Trained(version, run_id, window, verdict, tuple(results), evidence)
+
+
+def _choose_window(
+    recipe: Recipe,
+    signature: Signature,
+    older: pl.DataFrame,
+    windows: Sequence[TrainingWindow],
+    split: datetime,
+    labels: np.ndarray,
+    matrix: np.ndarray,
+    blocks: np.ndarray,
+    metric: str,
+) -> tuple[TrainingWindow, np.ndarray, dict[str, dict[str, float]]]:
+    """Return the window to learn from, its model's scores for the held-out rows, and what each window reached.
+
+    The first window declared stands until another one is surely better on the same rows: a difference that blocks of
+    rows cannot show is no reason to forget, or to keep, half of history.
+    """
+    tried: dict[str, dict[str, float]] = {}
+    standing: tuple[TrainingWindow, np.ndarray] | None = None
+    for window in windows:
+        scores = scorer(_fit(recipe, signature, older, window, split), recipe.task)(matrix)
+        tried[str(window)] = {"loss": float(row_losses(metric, labels, scores).mean())}
+        if standing is None:
+            standing = (window, scores)
+            continue
+        found = compare_paired(metric, labels, standing[1], scores, blocks)
+        tried[str(window)] |= {"gain": found.gain, "lower": found.lower, "upper": found.upper}
+        if found.lower > 0:
+            standing = (window, scores)
+    if standing is None:
+        raise Invalid("There is no training window to choose from.", next_step="Declare one, such as all.")
+    return *standing, tried
 
 
 def _register(
@@ -274,6 +316,7 @@ def _register(
                 "row_list": used,
                 "unlabelled": table.unlabelled,
                 "quarantined": table.quarantined,
+                "missing_by_window": _most_missing(rows, recipe),
                 "datasets": {name: version.number for name, version in table.versions.items()},
             },
             metrics=metrics,
@@ -310,6 +353,15 @@ def _fit(recipe: Recipe, signature: Signature, frame: pl.DataFrame, window: Trai
     age_days = (until - rows["predicted_at"]).dt.total_seconds() / 86_400.0
     weight = pl.Series("weight", 0.5 ** (age_days.to_numpy() / window.days))
     return recipe.train(features, label, recipe.seed, weight)
+
+
+def _most_missing(rows: pl.DataFrame, recipe: Recipe) -> dict[str, float]:
+    """Return, for each feature, the largest fraction that was missing in any one block of rows."""
+    import polars as pl  # noqa: PLC0415 - workers only
+
+    block = pl.col("predicted_at").dt.epoch("s") // int(recipe.block_s)
+    missing = rows.group_by(block.alias("block")).agg(pl.col(name).null_count() / pl.len() for name in recipe.features)
+    return {name: round(float(missing[name].max() or 0.0), 6) for name in recipe.features}  # type: ignore[arg-type]
 
 
 def _row_list(rows: pl.DataFrame, recipe: Recipe, ctx: Context) -> bytes:

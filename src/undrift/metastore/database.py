@@ -129,7 +129,10 @@ class SqlDatabase:
         except sa.exc.SQLAlchemyError as error:
             if connection is not None:
                 connection.close()
-            raise self._translate(error) from error
+            translated = self._translate(error)
+            if translated is error:
+                raise
+            raise translated from error
 
     def _close(self, batch: _Batch, *, commit: bool) -> None:
         self._batch = None
@@ -190,7 +193,8 @@ class SqlDatabase:
         translated = self._translate(error) if error is not None else None
         if not isinstance(translated, UndriftError):
             translated = Unavailable(f"{where} did not commit: {type(error).__name__}.")
-        if batch.committing and not translated.next_step.startswith(_DISK_HELP):
+        sure = isinstance(error, sa.exc.DBAPIError) and _code(error).startswith("SQLITE_FULL")
+        if batch.committing and not sure:
             translated.next_step = "Whether it was kept is not known: try again with the same idempotency key."
         return translated
 
@@ -206,21 +210,21 @@ class SqlDatabase:
         if not isinstance(error, sa.exc.DBAPIError):
             return error
         text = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
-        low = text.lower()
-        if "disk is full" in low or "no space left" in low or "disk i/o error" in low:
+        code = _code(error)
+        if code.startswith(_DISK):
             return Unavailable(f"The disk that holds {where} is full or failing: {text}.", next_step=_DISK_HELP)
-        if "malformed" in low or "not a database" in low:
+        if code.startswith(_DAMAGED):
             return Corrupt(f"{where} is damaged: {text}.", next_step="Restore it from a backup.")
-        if "readonly" in low or "read-only" in low or "unable to open" in low or "permission denied" in low:
+        if code.startswith(_NOT_ALLOWED):
             return Unavailable(f"{where} cannot be written: {text}.", next_step=_PERMISSION_HELP)
-        if isinstance(error, sa.exc.IntegrityError) and "unique" in low:
+        if code.startswith(_TAKEN):
             return Conflict(
                 f"Somebody else has written the same to {where} meanwhile: {text}.", next_step="Read it again first."
             )
         if isinstance(error, sa.exc.DataError):
             return Invalid(f"{where} cannot keep this value: {text}.")
         if error.connection_invalidated or (
-            isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) and not _is_wrong_statement(error)
+            isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) and code != _WRONG_STATEMENT
         ):
             return Unavailable(f"{where} did not answer: {text}.", next_step="Try again; it may be busy or restarting.")
         return UndriftError(f"{where} refused a statement: {text}.")
@@ -231,7 +235,10 @@ def _insist_on_transaction(batch: _Batch) -> None:
     # transaction into a rollback, and SQLite undoes everything by itself when the disk is full; neither says so.
     connection = batch.connection
     if connection.invalidated:
-        raise Unavailable("The database undid this change when a statement failed.", next_step=_DISK_HELP)
+        raise Unavailable(
+            "The database undid this change when a statement of it failed.",
+            next_step="Try again; its disk may be full, or it is restarting.",
+        )
     if not batch.transaction.is_active:
         raise UndriftError("The block ended the transaction that it was given; nothing after that was kept.")
     if connection.dialect.name == "postgresql":
@@ -249,9 +256,9 @@ def _undo_turn(batch: _Batch, cause: BaseException) -> None:
         batch.error = cause if isinstance(cause, sa.exc.DBAPIError) else error
 
 
-def _is_wrong_statement(error: sa.exc.DBAPIError) -> bool:
-    # SQLite's driver calls a missing table or a mistake in the SQL "operational" too (its code 1, SQLITE_ERROR).
-    return getattr(error.orig, "sqlite_errorcode", None) == 1
+def _code(error: sa.exc.DBAPIError) -> str:
+    """Return the name of SQLite's code, or PostgreSQL's five characters; empty when the driver itself failed."""
+    return getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None) or ""
 
 
 def open_database(url: str) -> SqlDatabase:
@@ -278,8 +285,15 @@ def open_database(url: str) -> SqlDatabase:
     )
 
 
+# What codes begin with: https://sqlite.org/rescode.html, https://www.postgresql.org/docs/current/errcodes-appendix.html
+_DISK = ("SQLITE_FULL", "SQLITE_IOERR", "53100", "58030")
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "XX001", "XX002")
+_NOT_ALLOWED = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "25006", "42501")
+_TAKEN = ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID", "23505")
+# A missing table or a mistake in the SQL; SQLite's driver calls them "operational", like an outage.
+_WRONG_STATEMENT = "SQLITE_ERROR"
 _DISK_HELP = "Free some space and try again; nothing of this change was kept, and reading goes on."
-_PERMISSION_HELP = "Give this user write permission on the workspace folder, or choose another one."
+_PERMISSION_HELP = "Give this user write permission on the workspace folder (or database), or choose another one."
 _URL_HELP = "Write sqlite:////path/to/file.db or postgresql://user@host:5432/name."
 _LOCK_KEY = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -11,13 +11,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from undrift.core.clock import in_utc
 
-__all__ = ["Json", "UtcTime", "answers", "insert_or_ignore", "metadata"]
+__all__ = ["Json", "UtcTime", "answers", "insert_or_ignore", "metadata", "to_struct"]
 
 metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
     }
 )
 
@@ -69,6 +71,15 @@ answers = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("at", UtcTime, nullable=False),
 )
+
+
+_T = TypeVar("_T")
+
+
+def to_struct(row: sa.RowMapping, struct: type[_T]) -> _T:
+    """Turn a row into a Struct whose fields are named as its columns."""
+    # SQLAlchemy names some columns by a subclass of str, which msgspec does not take for a field's name.
+    return msgspec.convert({"".join(name): value for name, value in row.items()}, struct)
 
 
 def insert_or_ignore(tx: sa.Connection, table: sa.Table) -> Any:

@@ -28,7 +28,7 @@ from undrift.monitoring.model import (
     Watch,
     Window,
 )
-from undrift.monitoring.observe import Monitor, Observation, Observer
+from undrift.monitoring.observe import Monitor, Observation, Observer, labelled_predictions
 from undrift.monitoring.operations import (
     AcknowledgeIncident,
     DescribeIncident,
@@ -71,6 +71,7 @@ __all__ = [
     "describe_incident",
     "find_incident",
     "find_label_account",
+    "labelled_predictions",
     "list_corrections",
     "list_incidents",
     "list_windows",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from undrift.profiles import Profile
 
-__all__ = ["Monitor", "Observation", "Observer"]
+__all__ = ["Monitor", "Observation", "Observer", "labelled_predictions"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FEW_ROWS = 50
@@ -96,12 +96,13 @@ class Observer:
     def observe(self, ctx: Context, until: datetime) -> Observation:
         """Close, measure and judge everything that is due at a moment of event time.
 
+        Event time stands still when nobody asks the model: no window is closed after that of the last prediction.
         The cost follows the windows that closed and the labels that came since the last time.
         """
         touched: list[int] = []
         closed = 0
-        start = self._next_start(ctx)
-        while start is not None and start + self._length <= until:
+        start, last = self._next_start(ctx)
+        while start is not None and last is not None and start <= last and start + self._length <= until:
             touched += self._close(ctx, start)
             start += self._length
             closed += 1
@@ -122,13 +123,17 @@ class Observer:
     def _start_of(self, moment: datetime) -> datetime:
         return _EPOCH + (moment - _EPOCH) // self._length * self._length
 
-    def _next_start(self, ctx: Context) -> datetime | None:
+    def _next_start(self, ctx: Context) -> tuple[datetime | None, datetime | None]:
+        try:
+            counted = account(ctx, FindAccount(self.monitor.endpoint))
+        except NotFound:
+            return None, None
         with ctx.read() as tx:
-            last = records.last_window(tx, self.monitor.endpoint)
-        if last is not None:
-            return last.end
-        first = account(ctx, FindAccount(self.monitor.endpoint)).first_event_time
-        return None if first is None else self._start_of(first)
+            window = records.last_window(tx, self.monitor.endpoint)
+        if window is not None:
+            return window.end, counted.last_event_time
+        first = counted.first_event_time
+        return (None if first is None else self._start_of(first)), counted.last_event_time
 
     def _watch(self, kind: type[Watch]) -> Watch | None:
         return next((watch for watch in self.monitor.watches if isinstance(watch, kind)), None)
@@ -153,9 +158,10 @@ class Observer:
         monitor, end = self.monitor, start + self._length
         frame = read_predictions(ctx, monitor.endpoint, start, end)
         try:
-            reference_digest = self._champion(ctx, end).reference_profile
+            champion = self._champion(ctx, end)
         except NotFound:
-            reference_digest = None
+            champion = None
+        reference_digest = None if champion is None else champion.reference_profile
         findings: list[Finding] = []
         drift: dict[str, float] = {}
         digest = None
@@ -182,7 +188,10 @@ class Observer:
                         reference=reference,
                         current=current,
                         recent=[self._profile(ctx, one.profile or "") for one in good[:_RECENT_PROFILES]],
-                        recent_missing=[one.missing for one in good],
+                        known_missing=[
+                            *(one.missing for one in good),
+                            {} if champion is None else champion.training.get("missing_by_window", {}),
+                        ],
                         start=start,
                         end=end,
                     )
@@ -232,15 +241,7 @@ class Observer:
         return len(again)
 
     def _measure(self, ctx: Context, window: Window) -> None:
-        import polars as pl  # noqa: PLC0415 - the hub lists windows without polars
-
-        with ctx.read() as tx:
-            ids, values = records.labels_between(tx, window.endpoint, window.start, window.end)
-        labels = pl.DataFrame(
-            {"prediction_id": ids, "label": values}, schema={"prediction_id": pl.String, "label": pl.Float64}
-        )
-        frame = read_predictions(ctx, window.endpoint, window.start, window.end)
-        frame = frame.join(labels, on="prediction_id", how="inner").sort("prediction_id")
+        frame = labelled_predictions(ctx, window.endpoint, window.start, window.end)
         served, versions = measure(frame, self.monitor.task)
         with ctx.begin() as tx:
             records.measure_window(tx, window, labelled=frame.height, served=served, versions=versions, at=ctx.now())
@@ -294,6 +295,19 @@ class Observer:
                 )
         with ctx.begin() as tx:
             return extend_or_open(ctx, tx, monitor, findings, judged=True, champion_since=standing.at)
+
+
+def labelled_predictions(ctx: Context, endpoint: str, start: datetime, end: datetime) -> pl.DataFrame:
+    """Return the predictions of a stretch of event time whose labels have arrived, with the column ``label``."""
+    import polars as pl  # noqa: PLC0415 - the hub lists windows without polars
+
+    with ctx.read() as tx:
+        ids, values = records.labels_between(tx, endpoint, start, end)
+    labels = pl.DataFrame(
+        {"prediction_id": ids, "label": values}, schema={"prediction_id": pl.String, "label": pl.Float64}
+    )
+    frame = read_predictions(ctx, endpoint, start, end)
+    return frame.join(labels, on="prediction_id", how="inner").sort("prediction_id")
 
 
 def measure(frame: pl.DataFrame, task: str) -> tuple[Measure | None, dict[str, Measure]]:

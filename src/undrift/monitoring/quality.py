@@ -24,7 +24,7 @@ def find_faults(
     reference: Profile,
     current: Profile,
     recent: Sequence[Profile],
-    recent_missing: Sequence[Mapping[str, float]],
+    known_missing: Sequence[Mapping[str, float]],
     start: datetime,
     end: datetime,
 ) -> list[Finding]:
@@ -36,7 +36,7 @@ def find_faults(
         reference: What the model was trained on.
         current: The window.
         recent: The windows before it that had no fault.
-        recent_missing: By window before it without fault: the fraction missing per column.
+        known_missing: Fractions missing per column that were no fault: in windows before it, and in training.
         start: Of the window.
         end: Of the window.
     """
@@ -45,7 +45,7 @@ def find_faults(
         if name not in reference.columns or name not in current.columns:
             continue
         missing = column.missing_after or 0.0
-        before = max([column.missing_before or 0.0, *(one.get(name, 0.0) for one in recent_missing)])
+        before = max([column.missing_before or 0.0, *(one.get(name, 0.0) for one in known_missing)])
         if missing > before + watch.missing:
             findings.append(
                 Finding(

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from undrift.metastore import insert_or_ignore
+from undrift.metastore import insert_or_ignore, to_struct
 from undrift.monitoring.model import Incident, LabelAccount, LabelCorrection, Measure, Window
 from undrift.monitoring.tables import incidents, label_corrections, labels, monitors, windows
 
@@ -131,7 +131,7 @@ def labels_between(tx: sa.Connection, endpoint: str, start: datetime, end: datet
 
 
 def _window(row: sa.RowMapping) -> Window:
-    return msgspec.convert(dict(row), Window)
+    return to_struct(row, Window)
 
 
 def add_window(tx: sa.Connection, window: Window) -> None:
@@ -240,7 +240,7 @@ def find_incident(tx: sa.Connection, *, id_: str | None = None, number: int | No
     """Return an incident by its id or its number."""
     wanted = incidents.c.id == id_ if id_ is not None else incidents.c.number == number
     row = tx.execute(sa.select(incidents).where(wanted)).mappings().first()
-    return None if row is None else msgspec.convert(dict(row), Incident)
+    return None if row is None else to_struct(row, Incident)
 
 
 def list_incidents(
@@ -259,4 +259,4 @@ def list_incidents(
         query = query.where(incidents.c.project == project)
     if open_only:
         query = query.where(incidents.c.state != "resolved")
-    return [msgspec.convert(dict(row), Incident) for row in tx.execute(query).mappings()]
+    return [to_struct(row, Incident) for row in tx.execute(query).mappings()]

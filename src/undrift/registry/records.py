@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 import sqlalchemy as sa
 
-from undrift.metastore import insert_or_ignore
+from undrift.metastore import insert_or_ignore, to_struct
 from undrift.registry.model import AliasMove, Model, ModelVersion
 from undrift.registry.tables import alias_moves, models, versions
 
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def _version(row: sa.RowMapping) -> ModelVersion:
-    return msgspec.convert(dict(row), ModelVersion)
+    return to_struct(row, ModelVersion)
 
 
 def add_model(tx: sa.Connection, model: Model) -> None:
