@@ -27,6 +27,10 @@ hypothesis.settings.register_profile("undrift", derandomize=True, deadline=None,
 hypothesis.settings.load_profile("undrift")
 
 
+# A file with all tables, by how many those are: making them takes longer than most tests.
+_sqlite_files: dict[int, bytes] = {}
+
+
 class AllowAll:
     """A policy that asks nobody."""
 
@@ -65,9 +69,15 @@ def _drop_forgotten(connection):
 @pytest.fixture
 def sqlite_database(tmp_path):
     """A fresh SQLite database with the tables of all rooms that this session has imported."""
-    database = open_database(f"sqlite:///{tmp_path}/undrift.db")
-    with database.begin() as tx:
-        metadata.create_all(tx)
+    path = tmp_path / "undrift.db"
+    if len(metadata.tables) not in _sqlite_files:
+        database = open_database(f"sqlite:///{path}")
+        with database.begin() as tx:
+            metadata.create_all(tx)
+        database.close()
+        _sqlite_files[len(metadata.tables)] = path.read_bytes()
+    path.write_bytes(_sqlite_files[len(metadata.tables)])
+    database = open_database(f"sqlite:///{path}")
     yield database
     database.close()
 
@@ -77,7 +87,8 @@ def postgres_database(postgres_url):
     """A PostgreSQL database with empty tables of all rooms that this session has imported."""
     database = open_database(postgres_url)
     with database.begin() as tx:
-        metadata.create_all(tx)
+        if metadata.tables.keys() - sa.inspect(tx).get_table_names():
+            metadata.create_all(tx)
         # A truncation would cost several flushes a table.
         tx.exec_driver_sql(";".join(f'DELETE FROM "{table.name}"' for table in reversed(metadata.sorted_tables)))
     yield database

@@ -92,11 +92,17 @@ class Hub:
         self.thread.join()
 
 
-@pytest.fixture
-def hub():
+@pytest.fixture(scope="module")
+def running_hub():
     hub = Hub()
     yield hub
     hub.close()
+
+
+@pytest.fixture
+def hub(running_hub):
+    running_hub.asked.clear()
+    return running_hub
 
 
 @pytest.fixture

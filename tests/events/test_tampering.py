@@ -22,8 +22,8 @@ def ctx(database, make_ctx):
 @pytest.fixture
 def tamper(ctx):
     """Write twelve events, then run SQL on the database as an intruder would."""
-    for n in range(1, EVENTS + 1):
-        with ctx.begin():
+    with ctx.begin():
+        for n in range(1, EVENTS + 1):
             ctx.emit("model.promoted", f"models/late/{n}", project="flights", score=n / 10)
 
     def run(*statements):

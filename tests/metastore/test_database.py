@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from undrift.core.errors import Corrupt, Invalid, Unavailable, UndriftError
+from undrift.core.errors import Conflict, Corrupt, Invalid, Unavailable, UndriftError
 from undrift.metastore import database as module
 from undrift.metastore import metadata, open_database
 from undrift.testing.metastore import DatabaseContract
@@ -76,11 +76,38 @@ def wait_until(condition, what, seconds=10):
         time.sleep(0.001)
 
 
+class InOrder:
+    """A lock that is given in the order in which it was asked for; the usual one promises no order."""
+
+    def __init__(self):
+        self.changed = threading.Condition()
+        self.queue = []
+
+    def acquire(self):
+        ticket = object()
+        with self.changed:
+            self.queue.append(ticket)
+            self.changed.wait_for(lambda: self.queue[0] is ticket)
+        return True
+
+    def release(self):
+        with self.changed:
+            self.queue.pop(0)
+            self.changed.notify_all()
+
+    def __enter__(self):
+        self.acquire()
+
+    def __exit__(self, *_):
+        self.release()
+
+
 def share_a_commit(database, first, *others):
     """Run blocks as turns of one transaction: the others queue up while the first one is inside its block.
 
     Each block takes the transaction. Returns what each was told: None for an acknowledgement, or its exception.
     """
+    database._turn = InOrder()
     queued = threading.Event()
 
     def run(block, wait):
@@ -98,7 +125,7 @@ def share_a_commit(database, first, *others):
         wait_until(lambda: database._batch is not None, "the first turn")
         for count, other in enumerate(others, 1):
             told.append(threads.submit(run, other, False))
-            wait_until(lambda count=count: database._waiting == count, "the next turn")
+            wait_until(lambda count=count: len(database._turn.queue) == count + 1, "the next turn")
         queued.set()
         return [each.result(30) for each in told]
 
@@ -318,6 +345,32 @@ def test_an_address_that_cannot_be_used_is_refused_without_its_password(url):
         open_database(url)
     assert "secret" not in str(caught.value)
     assert "sqlite:////path" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "driver_says", "kind", "sentence"),
+    [
+        ("53100", sa.exc.OperationalError, Unavailable, "is full or failing"),
+        ("25006", sa.exc.InternalError, Unavailable, "cannot be written"),
+        ("42501", sa.exc.ProgrammingError, Unavailable, "cannot be written"),
+        ("40P01", sa.exc.OperationalError, Unavailable, "did not answer"),
+        ("53300", sa.exc.OperationalError, Unavailable, "did not answer"),
+        (None, sa.exc.InterfaceError, Unavailable, "did not answer"),
+        ("XX001", sa.exc.InternalError, Corrupt, "is damaged"),
+        ("23505", sa.exc.IntegrityError, Conflict, "meanwhile"),
+        ("23502", sa.exc.IntegrityError, UndriftError, "refused a statement"),
+        ("22001", sa.exc.DataError, Invalid, "cannot keep this value"),
+        ("42P01", sa.exc.ProgrammingError, UndriftError, "refused a statement"),
+    ],
+)
+def test_what_postgresql_reports_becomes_an_error_that_says_what_to_do(
+    sqlite_database, sqlstate, driver_says, kind, sentence
+):
+    original = Exception("the server's words\nand its second line")
+    original.sqlstate = sqlstate
+    with pytest.raises(kind, match=f"{sentence}.*: the server's words") as caught, sqlite_database.read():
+        raise driver_says("SELECT 1", None, original)
+    assert type(caught.value) is kind
 
 
 def test_a_damaged_file_is_called_damaged(tmp_path):

@@ -50,6 +50,25 @@ def tables(database):
         return set(sa.inspect(tx).get_table_names())
 
 
+def shape(tx):
+    """All that a migration could get wrong and that Alembic's comparison passes over: names, keys, defaults."""
+    inspector = sa.inspect(tx)
+    return {
+        table: {
+            "columns": {
+                each["name"]: (str(each["type"]), each["nullable"], each["default"])
+                for each in inspector.get_columns(table)
+            },
+            "primary key": inspector.get_pk_constraint(table),
+            "foreign keys": sorted(inspector.get_foreign_keys(table), key=str),
+            "unique": sorted(inspector.get_unique_constraints(table), key=str),
+            "checks": sorted(inspector.get_check_constraints(table), key=str),
+            "indexes": sorted(inspector.get_indexes(table), key=str),
+        }
+        for table in inspector.get_table_names()
+    }
+
+
 def import_all_tables():
     root = Path(undrift.__file__).parent
     for file in sorted(root.glob("*/**/tables.py")):
@@ -79,6 +98,12 @@ def test_a_migrated_database_has_exactly_the_tables_of_all_rooms(database):
     with database.read() as tx:
         context = MigrationContext.configure(tx, opts={"compare_type": True, "compare_server_default": True})
         assert alembic.autogenerate.compare_metadata(context, metadata) == []
+        migrated = shape(tx)
+    with database.begin() as tx:
+        metadata.drop_all(tx)
+        metadata.create_all(tx)
+    with database.read() as tx:
+        assert shape(tx) == migrated
 
 
 def test_a_database_is_behind_until_it_is_migrated_once(database):
@@ -168,7 +193,7 @@ def test_who_comes_while_another_migrates_waits_and_finds_it_done(database, monk
     assert module.check(database) is True
 
 
-def test_processes_that_start_together_migrate_once(database):
+def test_two_processes_that_start_together_migrate_once(database):
     url = database.url.render_as_string(hide_password=False)
     program = (
         "import sys; from undrift.metastore import migrate, open_database\n"
@@ -176,7 +201,7 @@ def test_processes_that_start_together_migrate_once(database):
     )
     processes = [
         subprocess.Popen([sys.executable, "-c", program, url], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(3)
+        for _ in range(2)
     ]
     for process in processes:
         process.stdin.write("go\n")

@@ -32,6 +32,8 @@ def append(tx: sa.Connection, drafts: Sequence[EventDraft]) -> None:
     On PostgreSQL appending takes one lock until the commit: otherwise a position could become visible after a higher
     one, and a consumer that had read on would miss it. SQLite has one writer anyway.
     """
+    if not drafts:
+        return
     if tx.dialect.name == "postgresql":
         tx.execute(_LOCK)
     last = head(tx)

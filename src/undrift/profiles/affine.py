@@ -139,7 +139,7 @@ def explain_shift(
 
     Args:
         reference: The column over a longer time before, such as two months.
-        current: The column now, such as a day or a week.
+        current: The column now, such as a week.
         recent: The column in windows shortly before the change; a season has moved them, too, so they say better what
             to expect. The nearest of all is taken.
         conversions: What to look for.
@@ -167,18 +167,20 @@ def explain_shift(
     matches = _matches(before[0].values.tolist(), now.values.tolist(), conversions)
     if matches is None:
         return None
-    found: list[tuple[float, float, Conversion, float | None]] = []
+    found: list[tuple[float, float, float, Conversion, float | None]] = []
     for conversion, match in zip(conversions, matches, strict=True):
         after = _distance(olds, new, spreads, conversion)
+        # Where °C are near zero, ÷ 10 fits the middle of former °F, too, but not how much they vary.
+        rank = after + abs(math.log(spreads[1]) - math.log(spreads[0]) - math.log(abs(conversion.scale)))
         if match is not None and after <= _ABSURD:
-            found.append((-match.beyond, after, conversion, match.share))
+            found.append((-match.beyond, rank, after, conversion, match.share))
         elif same >= _BEFORE and _fits(conversion, reference, current, after, same):
-            found.append((0.0, after, conversion, None))
+            found.append((0.0, rank, after, conversion, None))
     if not found:
         return None
     found.sort(key=lambda candidate: candidate[:2])
-    _, after, conversion, matched = found[0]
-    others = [other.name for _, _, other, share in found[1:] if (share is None) == (matched is None)]
+    _, _, after, conversion, matched = found[0]
+    others = [other.name for _, _, _, other, share in found[1:] if (share is None) == (matched is None)]
     return UnitChange(
         conversion.name,
         conversion.scale,
@@ -193,8 +195,8 @@ def explain_shift(
 
 def _distance(olds: list[list[float]], new: list[float], spreads: tuple[float, float], by: Conversion) -> float:
     converted = [(value - by.offset) / by.scale for value in (new if by.scale > 0 else new[::-1])]
-    gaps = [math.fsum(abs(a - b) for a, b in zip(old, converted, strict=True)) / len(old) for old in olds]
-    return min(gaps) / math.sqrt(spreads[0] * spreads[1] / abs(by.scale))
+    gaps = [sum(abs(a - b) for a, b in zip(old, converted, strict=True)) / len(old) for old in olds]
+    return min(gaps) / (math.sqrt(spreads[0]) * math.sqrt(spreads[1]) / math.sqrt(abs(by.scale)))
 
 
 def _fits(conversion: Conversion, reference: ColumnProfile, current: ColumnProfile, after: float, same: float) -> bool:

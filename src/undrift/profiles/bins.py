@@ -36,7 +36,7 @@ def edges_of(sketch: QuantileSketch) -> tuple[float, ...]:
         marks = np.repeat(sketch.values, 2).tolist()
     else:
         marks = sketch.quantiles(np.linspace(0, 1, BINS + 1)).tolist()
-    edges = set(marks) | {_after(marks[-1])}
+    edges = {*marks[:-1], _after(marks[-1])}
     edges |= {_after(mark) for mark, following in pairwise(marks) if mark == following}
     return tuple(sorted(edges))
 

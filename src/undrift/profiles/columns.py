@@ -25,28 +25,28 @@ def kind_of(dtype: pl.DataType) -> Kind:
     >>> kind_of(pl.Float32()), kind_of(pl.Date()), kind_of(pl.List(pl.Int8))
     ('numeric', 'temporal', 'other')
     """
-    if dtype.is_numeric() or dtype in {pl.Duration, pl.Time}:
+    if dtype.is_numeric() or dtype.base_type() in {pl.Duration, pl.Time}:
         return "numeric"
-    if dtype in {pl.String, pl.Categorical, pl.Enum}:
+    if dtype.base_type() in {pl.String, pl.Categorical, pl.Enum}:
         return "categorical"
     if dtype == pl.Boolean:
         return "boolean"
-    if dtype in {pl.Date, pl.Datetime}:
+    if dtype.base_type() in {pl.Date, pl.Datetime}:
         return "temporal"
     return "empty" if dtype == pl.Null else "other"
 
 
 def _name_of(dtype: pl.DataType) -> str:
     # The categories of an Enum can be thousands, and they are the column's values, not its type.
-    return type(dtype).__name__ if dtype in {pl.Enum, pl.Categorical} else str(dtype)
+    return type(dtype).__name__ if dtype.base_type() in {pl.Enum, pl.Categorical} else str(dtype)
 
 
 def as_numbers(series: pl.Series) -> pl.Series:
     """Return a numeric or temporal column as Float64, times and durations in seconds (UTC, since 1970)."""
     dtype = series.dtype
-    if dtype in {pl.Date, pl.Datetime}:
+    if dtype.base_type() in {pl.Date, pl.Datetime}:
         return series.cast(pl.Datetime("us")).dt.epoch("us").cast(pl.Float64) / 1e6
-    if dtype == pl.Duration:
+    if dtype.base_type() == pl.Duration:
         return series.dt.total_microseconds().cast(pl.Float64) / 1e6
     if dtype == pl.Time:
         return series.cast(pl.Int64).cast(pl.Float64) / 1e9

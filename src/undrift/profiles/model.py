@@ -212,7 +212,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     format=envelope.format,
                 )
             return _profile.decode(envelope.profile)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise Corrupt(f"These bytes are not a profile ({error}).", next_step="Profile the window again.") from error
 
 

@@ -45,7 +45,7 @@ _LARGEST = float(np.finfo(np.float64).max)
 _NO_INTEGERS: Integers = np.zeros(0, np.int64)
 _NO_FLOATS: Floats = np.zeros(0, np.float64)
 _WIDTHS = ("<u1", "<u2", "<u4", "<u8")
-_NOTHING = 1e-280  # so much smaller than the largest value is zero: the cell that holds zero has subnormal borders
+_NOTHING = 1e-290  # taken for zero: the cell that holds zero ends at a subnormal number, which nobody wants to see
 _KEY_BITS = 60  # a linear key has at most 60 bits, so that neither shifting nor adding one overflows
 
 
@@ -70,7 +70,8 @@ def _from_ordered(keys: Integers) -> Floats:
 
 
 def _finest_linear(largest: float) -> int:
-    return math.frexp(largest)[1] - _KEY_BITS
+    # Zeros alone can be on any level, so they take the finest: it is never coarser than what they are merged with.
+    return (math.frexp(largest)[1] if largest else -1073) - _KEY_BITS
 
 
 def _linear_keys(values: Floats, level: int) -> Integers:
@@ -189,7 +190,7 @@ class QuantileSketch:
             after = np.cumsum(self.counts).astype(np.float64)
             return np.repeat(self.values, 2), np.stack((after - self.counts, after), axis=1).ravel()
         log, linear = self.grids
-        top = min(float(np.nextafter(self.maximum, np.inf)), _LARGEST)
+        top = min(math.nextafter(self.maximum, math.inf), _LARGEST)
         after_log, after_linear = np.cumsum(log.counts), np.cumsum(linear.counts)
         tops = np.where(log.keys < _LOW_63 >> log.level, (log.keys + 1) << log.level, _LOW_63)
         with np.errstate(over="ignore"):
@@ -201,7 +202,8 @@ class QuantileSketch:
                 np.ldexp((linear.keys + 1).astype(np.float64), linear.level),
             )
         x = np.concatenate(points)
-        x[np.abs(x) < _NOTHING * max(abs(self.minimum), abs(self.maximum))] = 0.0
+        if max(abs(self.minimum), abs(self.maximum)) > 1e90 * _NOTHING:
+            x[np.abs(x) < _NOTHING] = 0.0
         x = np.clip(x, self.minimum, top)
         below = (after_log - log.counts, after_log, after_linear - linear.counts, after_linear)
         n = np.concatenate(below).astype(np.float64)
@@ -211,7 +213,9 @@ class QuantileSketch:
     def marks(self) -> Floats:
         """Return the points, ascending, between which the number of smaller values is a straight line."""
         if self.grids is None:
-            return np.stack((self.values, np.nextafter(self.values, np.inf)), axis=1).ravel()
+            with np.errstate(over="ignore"):
+                after = np.minimum(np.nextafter(self.values, np.inf), _LARGEST)
+            return np.stack((self.values, after), axis=1).ravel()
         return np.unique(self.knots()[0])
 
     @property
@@ -219,16 +223,22 @@ class QuantileSketch:
         """The number of values."""
         return int(self.counts.sum() if self.grids is None else self.grids[0].counts.sum())
 
+    def _scale(self) -> float:
+        """Return a power of two that keeps differences of the largest floats from overflowing."""
+        return 0.25 if max(abs(self.minimum), abs(self.maximum)) > _LARGEST / 4 else 1.0
+
     def below(self, points: Floats) -> Floats:
         """Return how many values are strictly smaller than each of the points, interpolated between knots."""
         x, n = self.knots()
         right = np.searchsorted(x, points, side="left")
         left = np.maximum(right - 1, 0)
         right = np.minimum(right, x.size - 1)
-        width = x[right] - x[left]
-        share = np.divide(points - x[left], width, out=np.ones_like(points), where=width > 0)
-        inside = n[left] + np.clip(share, 0.0, 1.0) * (n[right] - n[left])
-        return np.where(points <= x[0], 0.0, np.where(points > x[-1], n[-1], inside))
+        scale = self._scale()
+        width = x[right] * scale - x[left] * scale
+        inside = np.clip(points, x[0], x[-1]) * scale - x[left] * scale
+        share = np.divide(inside, width, out=np.ones_like(points), where=width > 0)
+        found = n[left] + np.clip(share, 0.0, 1.0) * (n[right] - n[left])
+        return np.where(points <= x[0], 0.0, np.where(points > x[-1], n[-1], found))
 
     def quantiles(self, ranks: Iterable[float]) -> Floats:
         """Return the values below which the given shares (0 to 1) of all values lie.
@@ -242,7 +252,11 @@ class QuantileSketch:
         left = np.maximum(right - 1, 0)
         height = n[right] - n[left]
         share = np.divide(targets - n[left], height, out=np.zeros_like(targets), where=height > 0)
-        found: Floats = np.clip(x[left] + share * (x[right] - x[left]), self.minimum, self.maximum)
+        x = x * self._scale()
+        found: Floats = (x[left] + share * (x[right] - x[left])) / self._scale()
+        found = np.clip(found, self.minimum, self.maximum)
+        found[targets <= 0] = self.minimum
+        found[targets >= n[-1]] = self.maximum
         return found
 
     def to_bytes(self) -> bytes:

@@ -7,6 +7,7 @@ loaded are the bytes that were checked.
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 from contextlib import suppress
@@ -15,12 +16,14 @@ from pathlib import Path
 import msgspec
 
 from undrift.blobs import Repository, Tree
+from undrift.core.errors import Invalid
 from undrift.core.hashing import hash_bytes
 from undrift.serving.runtime import MODEL_FILE, SIGNATURE_FILE, Runtime
 
 __all__ = ["Artifacts"]
 
 _TREE_FILE = "tree.json"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _KEPT = 12
 
 
@@ -40,13 +43,14 @@ class Artifacts:
         """Load an artifact.
 
         Raises:
+            Invalid: It is not a digest.
             NotFound: There is no such artifact.
             Unavailable: It is not in the folder, and the store is away.
             Corrupt: It was altered, or it cannot be served.
         """
-        kept = self._kept(digest)
-        if kept is None:
-            kept = self._fetch(digest)
+        if _DIGEST.fullmatch(digest) is None:
+            raise Invalid(f"{digest[:80]!r} is not the digest of an artifact.")
+        kept = self._kept(digest) or self._fetch(digest)
         return Runtime(digest, kept[MODEL_FILE], kept[SIGNATURE_FILE])
 
     def prune(self, in_use: set[str]) -> None:

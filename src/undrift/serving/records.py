@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 import sqlalchemy as sa
 
-from undrift.metastore import insert_or_ignore
+from undrift.metastore import insert_or_ignore, to_struct
 from undrift.serving.model import PredictionAccount, Route, Segment
 from undrift.serving.tables import predictions, routes, segments, wals
 
@@ -37,7 +37,7 @@ _IN_AT_ONCE = 10_000
 
 
 def _route(row: sa.RowMapping) -> Route:
-    return msgspec.convert(dict(row), Route)
+    return to_struct(row, Route)
 
 
 def lock_routes(tx: sa.Connection) -> None:

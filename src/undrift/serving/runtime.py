@@ -1,4 +1,4 @@
-"""Models in process: an artifact is fetched, verified, loaded into ONNX Runtime, and asked one question before it serves.
+"""Models in process: an artifact is verified, loaded into ONNX Runtime, and asked one question before it serves.
 
 Only ``model.onnx`` and ``signature.json`` are ever read, and the session is told that there is no folder beside the
 model: one whose tensors lie in other files does not load.

@@ -176,11 +176,13 @@ class DatabaseContract:
         """`insert_or_ignore` adds what is new and says how many those were."""
         with database.begin() as tx:
             added = [
-                tx.execute(insert_or_ignore(tx, notes).values(id=1, text=text)).rowcount for text in ("first", "second")
+                tx.execute(insert_or_ignore(tx, notes), [{"id": id_, "text": text} for id_ in ids]).rowcount
+                for text, ids in (("first", [1]), ("second", [1]), ("third", [1, 2, 3]))
             ]
-        assert added == [1, 0]
+        assert added == [1, 0, 2]
         with database.read() as tx:
-            assert tx.execute(sa.select(notes.c.id, notes.c.text)).all() == [(1, "first")]
+            rows = tx.execute(sa.select(notes.c.id, notes.c.text).order_by(notes.c.id)).all()
+        assert rows == [(1, "first"), (2, "third"), (3, "third")]
 
     def test_a_missing_table_is_no_outage(self, database: SqlDatabase) -> None:
         """A wrong statement is not worth trying again."""

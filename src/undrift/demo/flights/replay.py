@@ -27,7 +27,7 @@ from undrift.project import Built, build, load_project, snapshot_code
 from undrift.serving import FindRoute, collect, find_route
 from undrift.workspace import Workspace
 
-__all__ = ["FIRST_DAY", "LAST_DAY", "MODEL_FROM", "Replay", "live_features"]
+__all__ = ["FIRST_DAY", "LAST_DAY", "MODEL_FROM", "WORKER", "Replay", "live_features", "prepare"]
 
 FIRST_DAY = datetime(2013, 1, 1, tzinfo=UTC)
 MODEL_FROM = datetime(2013, 4, 1, tzinfo=UTC)
@@ -37,7 +37,7 @@ _DAY = timedelta(days=1)
 _ENDPOINT = "late"
 _BATCH = timedelta(hours=1)
 _LABEL_BATCHES = 4
-_WORKER = Actor("worker", "service")
+WORKER = Actor("worker", "service")
 _AIRPORT = Actor("airport-feed", "service")
 
 Say = Callable[[str, datetime], None]
@@ -66,18 +66,15 @@ class Replay:
         loop: The running loop.
         built: The project.
         server_url: The model server.
-        say: Told what happens, with the moment.
     """
 
-    def __init__(self, workspace: Workspace, loop: DurableLoop, built: Built, server_url: str, say: Say) -> None:
+    def __init__(self, workspace: Workspace, loop: DurableLoop, built: Built, server_url: str) -> None:
         self._workspace = workspace
         self._loop = loop
         self._built = built
         self._client = httpx.Client(base_url=server_url, timeout=30.0, trust_env=False)
-        self._say = say
-        self._seen_events = 0
 
-    def context(self, now: datetime, actor: Actor = _WORKER) -> Context:
+    def context(self, now: datetime, actor: Actor = WORKER) -> Context:
         """Make a context whose clock stands at a moment of the replay."""
         return self._workspace.context(actor, clock=ReplayClock(now))
 
@@ -187,13 +184,13 @@ def _error(answer: httpx.Response) -> UndriftError:
 
 def prepare(workspace: Workspace, say: Say) -> Built:
     """Apply the project and take in what was known before the model goes live, a version a month."""
-    ctx = workspace.context(_WORKER, clock=ReplayClock(FIRST_DAY))
+    ctx = workspace.context(WORKER, clock=ReplayClock(FIRST_DAY))
     path = workspace.folder.parent / workspace.settings.project
     project = load_project(path)
     built = build(ctx, project, code=snapshot_code(ctx, project.name, path.parent))
     for month in (2, 3, 4):
         now = FIRST_DAY.replace(month=month)
-        versions = built.refresh(workspace.context(_WORKER, clock=ReplayClock(now)), now)
+        versions = built.refresh(workspace.context(WORKER, clock=ReplayClock(now)), now)
         if versions:
             rows = sum(version.added_rows for version in versions)
             say(f"{rows:,} rows of {len(versions)} datasets became known", now)

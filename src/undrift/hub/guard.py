@@ -1,0 +1,243 @@
+"""The outermost layer: who may reach the hub from a browser, how much they may send, and what every answer carries.
+
+A hub on this machine answers to this machine's own names only, so that no name somebody else controls leads a page here
+(DNS rebinding). A request that may change something is refused when a browser says that it comes from another site's
+page. Both are decided before routing, from the raw headers, for every path there is or is not. Programs that are no
+browsers send neither Origin nor Sec-Fetch-Site, and are not concerned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import msgspec
+
+from undrift.core.errors import Forbidden, Invalid, TooLarge, Unavailable
+from undrift.hub.problems import PROBLEM_JSON, SlowBody, to_problem
+
+__all__ = ["BODY_LIMIT", "Guard", "Hosts", "check_origin", "is_loopback"]
+
+BODY_LIMIT = 8 << 20
+_BODY_S = 30.0
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'",
+    ),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+Asgi = Callable[[Any, Any, Any], Any]
+
+
+class Hosts:
+    """The names a hub answers to: ``localhost``, loopback addresses, and those it is told.
+
+    Args:
+        allowed: Names and addresses, without ports.
+    """
+
+    def __init__(self, allowed: Collection[str] = ()) -> None:
+        self._allowed = {name.lower().strip("[]") for name in allowed} | {"localhost"}
+
+    def check(self, hosts: Sequence[str]) -> str:
+        """Return the Host header of a request when it is one of the names.
+
+        Raises:
+            Invalid: There is none, or more than one.
+            Forbidden: It is another name.
+        """
+        if len(hosts) != 1 or not hosts[0]:
+            raise Invalid("A request has one Host header.")
+        host = hosts[0].lower()
+        name, port = _split(host)
+        if (port is not None and not (port.isascii() and port.isdigit())) or not self._knows(name):
+            raise Forbidden(
+                f"This hub does not answer to the name {host[:100]!r}.",
+                next_step="Ask it as localhost, or start it with that name among its allowed hosts.",
+            )
+        return host
+
+    def _knows(self, name: str) -> bool:
+        return name in self._allowed or is_loopback(name)
+
+
+def is_loopback(address: str) -> bool:
+    """Say whether this is an address of this machine only, such as ``127.0.0.1`` or ``::1``."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _split(host: str) -> tuple[str, str | None]:
+    if host.startswith("["):
+        name, bracket, rest = host[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            return host, None
+        return name, rest[1:] if rest else None
+    name, colon, port = host.partition(":")
+    return name, port if colon else None
+
+
+def check_origin(host: str, origins: Sequence[str], sites: Sequence[str]) -> None:
+    """Return when a request that may change something comes from no browser, or from a page of this hub.
+
+    Args:
+        host: The request's Host.
+        origins: Its Origin headers.
+        sites: Its Sec-Fetch-Site headers, which pages cannot set.
+
+    Raises:
+        Forbidden: It comes from another site's page.
+    """
+    if sites:
+        good = all(site in ("same-origin", "none") for site in sites)
+    else:
+        good = all(origin.lower() in (f"http://{host}", f"https://{host}") for origin in origins)
+    if not good:
+        raise Forbidden(
+            "A page of another site may change nothing here.",
+            next_step="Send the request from a program, or from a page of the hub itself.",
+        )
+
+
+class Guard:
+    """Stands before an ASGI application.
+
+    Args:
+        app: What stands behind it.
+        hosts: The names it answers to.
+        count: Told of each answer: what was asked (``scope["undrift.asked"]``), status, seconds.
+
+    Attributes:
+        in_flight: Requests that are being answered.
+        stopping: Set to wait no longer for bodies that have not arrived.
+    """
+
+    def __init__(self, app: Asgi, hosts: Hosts, count: Callable[[str, int, float], None]) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._count = count
+        self.in_flight = 0
+        self.stopping = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        started = time.perf_counter()
+        scope["undrift.trace_id"] = trace_id = secrets.token_hex(16)
+        answer = _Answer(send, trace_id, bodiless=scope["method"] == "HEAD")
+        self.in_flight += 1
+        try:
+            self._admit(scope)
+            if scope["method"] == "HEAD":
+                scope["method"] = "GET"
+            await self._app(scope, _Body(receive, self), answer.send)
+        except Exception as error:
+            # The application turns its errors into answers; what comes here is refused here, or broke in between.
+            if answer.status:
+                raise
+            await answer.refuse(error)
+        finally:
+            self.in_flight -= 1
+            self._count(scope.get("undrift.asked", "other"), answer.status, time.perf_counter() - started)
+
+    def _admit(self, scope: Any) -> None:
+        headers: dict[bytes, list[str]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name.lower(), []).append(value.decode("latin-1").strip())
+        host = self._hosts.check(headers.get(b"host", []))
+        if scope["method"] not in _SAFE:
+            check_origin(host, headers.get(b"origin", []), headers.get(b"sec-fetch-site", []))
+        for length in headers.get(b"content-length", []):
+            if not (length.isascii() and length.isdigit()):
+                raise Invalid("Content-Length is a number of bytes.")
+            if int(length[:20]) > BODY_LIMIT:
+                raise _too_large()
+
+
+class _Body:
+    """Receives a body, up to a limit of bytes and of seconds, whatever its length was said to be."""
+
+    def __init__(self, receive: Any, guard: Guard) -> None:
+        self._receive = receive
+        self._guard = guard
+        self._bytes = 0
+        self._until = time.monotonic() + _BODY_S
+        self._whole = False
+
+    async def __call__(self) -> Any:
+        if self._whole:
+            return await self._receive()
+        message = await self._next()
+        if message["type"] == "http.request":
+            self._bytes += len(message.get("body", b""))
+            self._whole = not message.get("more_body", False)
+            if self._bytes > BODY_LIMIT:
+                raise _too_large()
+        return message
+
+    async def _next(self) -> Any:
+        waiting = asyncio.ensure_future(self._receive())
+        while True:
+            done, _ = await asyncio.wait({waiting}, timeout=0.25)
+            if done:
+                return waiting.result()
+            if self._guard.stopping or time.monotonic() > self._until:
+                waiting.cancel()
+                if self._guard.stopping:
+                    raise Unavailable("The hub is stopping.", next_step="Try again when it has been started anew.")
+                raise SlowBody(f"The body did not arrive within {_BODY_S:.0f} seconds.", next_step="Send it faster.")
+
+
+class _Answer:
+    """Sends an answer with the headers that every answer has; a HEAD request gets no body.
+
+    Attributes:
+        status: The answer's status; 0 until it has begun.
+    """
+
+    def __init__(self, send: Any, trace_id: str, *, bodiless: bool) -> None:
+        self._send = send
+        self._trace_id = trace_id
+        self._bodiless = bodiless
+        self.status = 0
+
+    async def send(self, message: Any) -> None:
+        """Send one message."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            own = (b"trace-id", self._trace_id.encode())
+            message = {**message, "headers": [*message.get("headers", ()), *_HEADERS, own]}
+        elif self._bodiless and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await self._send(message)
+
+    async def refuse(self, error: Exception) -> None:
+        """Send a problem."""
+        problem = to_problem(error, trace_id=self._trace_id)
+        body = msgspec.json.encode(problem.details)
+        headers = [
+            (b"content-type", PROBLEM_JSON.encode()),
+            (b"content-length", str(len(body)).encode()),
+            *((name.encode(), value.encode()) for name, value in problem.headers.items()),
+        ]
+        await self.send({"type": "http.response.start", "status": problem.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+def _too_large() -> TooLarge:
+    return TooLarge("The body is larger than 8 MiB.", next_step="Send it in several calls.")

@@ -1,0 +1,109 @@
+"""How values read on a page: times in UTC, numbers, links."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from markupsafe import Markup
+
+__all__ = ["address", "amount", "as_json", "clock", "lasting", "number", "percent", "subject_address", "when"]
+
+_MOST_JSON = 4000
+
+
+def clock(moment: datetime) -> str:
+    """Write a moment in UTC, to the minute.
+
+    >>> clock(datetime(2013, 4, 1, 12, 30, tzinfo=UTC))
+    '2013-04-01 12:30'
+    """
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def when(moment: datetime | None) -> Markup:
+    """Write a moment for people and for programs; a dash when there is none."""
+    if moment is None:
+        return Markup("-")
+    exact = moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return Markup('<time datetime="{}">{}&nbsp;<abbr>UTC</abbr></time>').format(exact, clock(moment))
+
+
+def lasting(duration: timedelta) -> str:
+    """Write how long something lasts, in its largest unit.
+
+    >>> lasting(timedelta(days=3, hours=7)), lasting(timedelta(minutes=1)), lasting(timedelta(seconds=5))
+    ('3 days', '1 minute', '5 seconds')
+    """
+    seconds = max(0, int(duration.total_seconds()))
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            return amount(seconds // length, unit)
+    return amount(seconds, "second")
+
+
+def amount(count: int, unit: str) -> str:
+    """Write a count with its unit.
+
+    >>> amount(1, "incident"), amount(1200, "row")
+    ('1 incident', '1,200 rows')
+    """
+    return f"{count:,} {unit}{'' if count == 1 else 's'}"
+
+
+def number(value: float | None) -> str:
+    """Write a measured number to four digits; a dash when there is none.
+
+    >>> number(0.412345), number(12.0), number(1234567.0), number(None)
+    ('0.4123', '12', '1,234,567', '-')
+    """
+    if value is None:
+        return "-"
+    if abs(value) >= 10_000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def percent(share: float) -> str:
+    """Write a share; what is not all never reads as all, nor what is something as nothing.
+
+    >>> percent(1.0), percent(0.9996), percent(0.5), percent(0.0004), percent(0.0)
+    ('100 %', '>99 %', '50 %', '<1 %', '0 %')
+    """
+    if 0.99 < share < 1:
+        return ">99 %"
+    if 0 < share < 0.01:
+        return "<1 %"
+    return f"{share:.0%}".replace("%", " %")
+
+
+def as_json(value: Any) -> str:
+    """Write evidence so that it can be read, cut after some thousand characters."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    return text if len(text) <= _MOST_JSON else text[:_MOST_JSON] + "\n… (cut; the whole is in the API)"
+
+
+def address(*parts: object) -> str:
+    """Write a path of the pages from its parts.
+
+    >>> address("models", "flights", "a/b")
+    '/models/flights/a%2Fb'
+    """
+    return "/" + "/".join(quote(str(part), safe="") for part in parts)
+
+
+def subject_address(subject: str, project: str) -> str:
+    """Return where the subject of an event is shown; empty when it has no page.
+
+    >>> subject_address("models/late/3", "flights"), subject_address("runs/1", "flights")
+    ('/models/flights/late', '')
+    """
+    kind, _, rest = subject.partition("/")
+    name = rest.partition("/")[0]
+    if not name:
+        return ""
+    if kind == "models":
+        return address("models", project, name)
+    return address(kind, name) if kind in ("incidents", "endpoints") else ""

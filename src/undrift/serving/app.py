@@ -1,0 +1,314 @@
+"""The model server as an RSGI application: finds who is asked, reads, answers, logs, counts.
+
+The event loop answers in line, for a prediction costs less than a hand-over to a thread; a request with many rows does
+go through a thread, so that others do not wait for it. Every answer is in the log before it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from undrift.core.clock import Clock, SystemClock
+from undrift.core.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, UndriftError
+from undrift.serving.answering import Answer, LoadedRoute, answer, oip_body, predict_body
+from undrift.serving.asks import Ask, microseconds, wanted_revision
+from undrift.serving.guard import Admission, Hosts, check_origin
+from undrift.serving.log import PredictionLog
+from undrift.serving.metrics import Latency, Metrics
+from undrift.serving.pages import JSON, Pages, SlowBody, WrongMediaType, problem_body
+from undrift.serving.ports import RouteSource
+from undrift.serving.routing import Loaded, Router
+
+__all__ = ["BODY_LIMIT", "IN_LINE_ROWS", "App", "build_app"]
+
+BODY_LIMIT = 8 << 20
+IN_LINE_ROWS = 2_000
+
+_READ_IN_LINE = 1 << 20
+_BODY_S = 15.0
+_CATCH_UP_S = 5.0
+_TICK_S = 1.0
+_THREADS = 2
+
+T = TypeVar("T")
+
+_PLAIN = [("content-type", JSON)]
+_log = logging.getLogger("undrift.serving")
+
+
+class _Target(NamedTuple):
+    """Where a path leads."""
+
+    loaded: LoadedRoute
+    arm: int | None
+    read: Callable[[bytes], Ask]
+    write: Callable[[Answer, str | None], bytes]
+    counters: list[list[int]]
+    latency: Latency
+
+
+class App:
+    """One model server; see `build_app`.
+
+    Attributes:
+        router: What it serves.
+        log: What it answered.
+        metrics: What it counted.
+        admission: What is in flight.
+    """
+
+    def __init__(self, router: Router, log: PredictionLog, clock: Clock, hosts: Hosts) -> None:
+        self.router = router
+        self.log = log
+        self.metrics = Metrics()
+        self.admission = Admission()
+        self._clock = clock
+        self._hosts = hosts
+        self._pages = Pages(router, log, self.metrics, self.admission)
+        self._targets: dict[str, _Target] = {}
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="undrift-rows")
+        self._syncer = ThreadPoolExecutor(1, thread_name_prefix="undrift-log")
+        self._arriving: dict[asyncio.Task[Any], float] = {}
+        self._late: set[asyncio.Task[Any]] = set()
+        self._real_time = isinstance(clock, SystemClock)
+        self._ticking: asyncio.Task[None] | None = None
+
+    def routes_changed(self, loaded: Loaded) -> None:
+        """Take new routes; called by the router, in its thread."""
+        targets: dict[str, _Target] = {}
+        for endpoint, one in loaded.routes.items():
+            counters = [self.metrics.counter(endpoint, arm.name, arm.number) for arm in one.arms]
+            latency = self.metrics.latency(endpoint)
+            oip = _Target(one, None, one.read_oip, oip_body, counters, latency)
+            targets[f"/v2/models/{endpoint}/infer"] = oip
+            targets[f"/predict/{endpoint}"] = oip._replace(read=one.read_predict, write=predict_body)
+            for place, arm in enumerate(one.arms):
+                targets[f"/v2/models/{endpoint}/versions/{arm.number}/infer"] = oip._replace(arm=place)
+        self._targets = targets
+
+    def start(self) -> None:
+        """Begin what goes on beside the answering; called in the event loop."""
+        self._ticking = asyncio.get_running_loop().create_task(self._tick())
+
+    def close(self) -> None:
+        """Flush the log and stop; requests in flight must have ended."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self.router.stop()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._syncer.shutdown(wait=True, cancel_futures=True)
+        self.log.close()
+
+    async def __rsgi__(self, scope: Any, proto: Any) -> None:
+        """Answer one request."""
+        started = time.perf_counter()
+        try:
+            headers = scope.headers
+            host = headers.get("host")
+            self._hosts.check(host)
+            if scope.method == "POST":
+                body = await self._post(scope.path, host, headers, proto, started=started)
+                proto.response_bytes(200, _PLAIN, body)
+            else:
+                status, kind, body = self._pages.answer(scope.method, scope.path)
+                proto.response_bytes(status, [("content-type", kind), ("cache-control", "no-store")], body)
+        except UndriftError as error:
+            self._refuse(proto, error)
+        except Exception:  # noqa: BLE001 - logged in full below; the client is answered whatever happens
+            _log.exception("A request failed in a way nobody thought of")
+            self._refuse(proto, UndriftError("The server failed at this request.", next_step="Its log says why."))
+
+    async def _post(self, path: str, host: str, headers: Any, proto: Any, *, started: float) -> bytes:
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if origin is not None or site is not None:
+            check_origin(host, origin, site)
+        kind = headers.get("content-type")
+        if kind != JSON:
+            _check_kind(kind)
+        if headers.get("content-encoding") is not None:
+            raise WrongMediaType("The body is packed.", next_step="Send it without Content-Encoding.")
+        length = headers.get("content-length")
+        size = int(length) if length is not None else 0
+        self._admit(size)
+        try:
+            body = await self._body(proto, sized=length is not None)
+            target, ask = await self._resolve(path, body)
+            made = await self._answer(target, ask)
+            self._account(target, made)
+            answered = target.write(made, ask.request_id)
+            target.latency.add(time.perf_counter() - started)
+            return answered
+        finally:
+            self.admission.leave(size)
+
+    def _admit(self, size: int) -> None:
+        if size > BODY_LIMIT:
+            raise _too_large()
+        try:
+            self.admission.enter(size)
+        except Unavailable:
+            self.metrics.shed += 1
+            raise
+
+    async def _body(self, proto: Any, *, sized: bool) -> bytes:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that runs has one
+        self._arriving[task] = time.monotonic()
+        try:
+            if sized:
+                whole: bytes = await proto()
+                return whole
+            pieces = []
+            size = 0
+            async for piece in proto:
+                size += len(piece)
+                if size > BODY_LIMIT:
+                    raise _too_large()
+                pieces.append(piece)
+            return b"".join(pieces)
+        except asyncio.CancelledError:
+            if task not in self._late:
+                raise
+            self._late.discard(task)
+            task.uncancel()
+            raise SlowBody(f"The body did not arrive within {_BODY_S:g} seconds.") from None
+        finally:
+            del self._arriving[task]
+
+    async def _resolve(self, path: str, body: bytes) -> tuple[_Target, Ask]:
+        target = self._targets.get(path)
+        try:
+            if target is None:
+                raise self._pages.missing(self.router.loaded, path)
+            ask = target.read(body) if len(body) <= _READ_IN_LINE else await self._aside(target.read, body)
+            wanted = ask.routing_revision
+            if wanted <= self.router.loaded.revision:
+                return target, ask
+        except (Invalid, NotFound):
+            # What is wrong by the routes of a second ago may be right by those the client has just set.
+            wanted = wanted_revision(body)
+            if wanted <= self.router.loaded.revision:
+                raise
+        await self._catch_up(path, wanted)
+        target = self._targets.get(path)
+        if target is None:
+            raise self._pages.missing(self.router.loaded, path)
+        return target, await self._aside(target.read, body)
+
+    async def _catch_up(self, path: str, wanted: int) -> None:
+        said = self.router.source_error
+        try:
+            loaded = await asyncio.wait_for(asyncio.wrap_future(self.router.refresh()), _CATCH_UP_S)
+            said = self.router.source_error
+        except TimeoutError:
+            loaded, said = self.router.loaded, "it does not answer"
+        if loaded.revision < wanted and said:
+            raise Unavailable(
+                f"Routing revision {wanted} was asked for; this server knows up to {loaded.revision}, and the source "
+                f"of its routes cannot be reached: {said}",
+                next_step="Try again, or leave routing_revision out to be answered by the last known route.",
+                retry_s=1,
+            )
+        if loaded.revision < wanted:
+            raise Conflict(
+                f"There is no routing revision {wanted}: the newest one is {loaded.revision}.",
+                next_step="Send the revision that setting the route gave back.",
+                newest=loaded.revision,
+            )
+        problem = next((said for endpoint, said in loaded.problems.items() if f"/{endpoint}" in path), None)
+        if problem is not None:
+            raise Unavailable(problem, next_step="Set a route to another version.", retry_s=10)
+
+    async def _answer(self, target: _Target, ask: Ask) -> Answer:
+        now = time.time_ns() // 1000 if self._real_time else microseconds(self._clock.now())
+        rows = ask.batch.rows
+        if rows <= IN_LINE_ROWS:
+            return answer(target.loaded, ask, now=now, arm=target.arm)
+        try:
+            self.admission.take_rows(rows)
+        except Unavailable:
+            self.metrics.shed += 1
+            raise
+        try:
+            return await self._aside(lambda: answer(target.loaded, ask, now=now, arm=target.arm))
+        finally:
+            self.admission.give_rows(rows)
+
+    async def _aside(self, function: Callable[..., T], *given: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *given)
+
+    def _account(self, target: _Target, made: Answer) -> None:
+        route = made.loaded.route
+        rows = len(made.ids)
+        self.log.append(made.frame, endpoint=route.endpoint, project=route.project, rows=rows)
+        if made.arms is None:
+            target.counters[made.arm][0] += rows
+        else:
+            for place, counter in enumerate(target.counters):
+                counter[0] += made.arms.count(place)
+        if made.failed:
+            self.metrics.challenger_failures[route.endpoint] += made.failed
+
+    def _refuse(self, proto: Any, error: UndriftError) -> None:
+        self.metrics.errors[error.code] += 1
+        headers = [("content-type", "application/problem+json"), ("cache-control", "no-store")]
+        if "allow" in error.details:
+            headers.append(("allow", str(error.details["allow"])))
+        if isinstance(error, Unavailable):
+            headers.append(("retry-after", str(error.details.get("retry_s", 1))))
+        proto.response_bytes(error.status, headers, problem_body(error))
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_TICK_S)
+            await loop.run_in_executor(self._syncer, self.log.sync)
+            too_old = time.monotonic() - _BODY_S
+            for task, since in list(self._arriving.items()):
+                if since < too_old:
+                    self._late.add(task)
+                    task.cancel()
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(
+        f"A body has at most {BODY_LIMIT >> 20} MiB.", next_step="Send several requests.", limit_bytes=BODY_LIMIT
+    )
+
+
+def _check_kind(kind: str | None) -> None:
+    if kind is None or kind.partition(";")[0].strip().lower() != JSON:
+        raise WrongMediaType(
+            f"The body is {'of no stated type' if kind is None else repr(kind[:100])}, not {JSON}.",
+            next_step=f"Send JSON, with Content-Type: {JSON}.",
+        )
+
+
+def build_app(
+    source: RouteSource,
+    log_folder: Path,
+    cache_folder: Path,
+    clock: Clock,
+    *,
+    allowed_hosts: Collection[str] = (),
+) -> App:
+    """Make a model server: load what there is to serve, and open its log.
+
+    Args:
+        source: Where routes and artifacts come from; the server starts, and goes on, when it is away.
+        log_folder: Where predictions are written ahead, for `undrift.serving.collect` to take.
+        cache_folder: Where the last routing table and copies of the artifacts are kept.
+        clock: Where the time of answers comes from.
+        allowed_hosts: Names it answers to besides those of this machine's loopback.
+    """
+    router = Router(source, cache_folder)
+    app = App(router, PredictionLog(log_folder), clock, Hosts(allowed_hosts))
+    router.on_change(app.routes_changed)
+    router.start()
+    return app
