@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,9 +15,9 @@ from undrift.core.errors import Invalid
 
 if TYPE_CHECKING:
     from undrift.client import Client
-    from undrift.workspace import Workspace
+    from undrift.workspace import Settings, Workspace
 
-__all__ = ["ANYWHERE", "HERE", "Anywhere", "Local", "connected", "opened", "workspace_folder"]
+__all__ = ["ANYWHERE", "HERE", "Anywhere", "Local", "connected", "opened", "settings_of", "workspace_folder"]
 
 _Folder = Annotated[
     Path | None,
@@ -54,6 +54,28 @@ ANYWHERE = Anywhere()
 def workspace_folder(where: Local | Anywhere) -> Path:
     """Return the folder of the workspace that is meant."""
     return (where.workspace or Path(os.environ.get("UNDRIFT_WORKSPACE") or ".undrift")).absolute()
+
+
+def settings_of(folder: Path) -> Settings:
+    """Return what a workspace is made of, without asking its database.
+
+    Raises:
+        NotFound: There is no workspace.
+        Unavailable: It is of a newer undrift, or cannot be read.
+        Corrupt: Its settings are none.
+    """
+    import msgspec
+
+    from undrift.workspace import Settings, Workspace
+
+    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        found = msgspec.json.decode((folder / "workspace.json").read_bytes(), type=Settings)
+        if found.format <= Settings().format:
+            return found
+    # Opening it says in words what is wrong.
+    workspace = Workspace.open(folder)
+    workspace.close()
+    return workspace.settings
 
 
 @contextmanager

@@ -160,6 +160,7 @@ class Replay:
             pl.col("landed") > start,
             pl.col("landed") <= end,
             pl.col("predicted_at") >= MODEL_FROM,
+            pl.col("predicted_at") < LAST_DAY,
             pl.col("late").is_not_null(),
         )
         if landed.height:
