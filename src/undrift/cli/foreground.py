@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -16,7 +15,7 @@ from cyclopts import Parameter
 
 from undrift.cli.options import HERE, Local, workspace_folder
 from undrift.cli.output import clean, say, show_json
-from undrift.core.errors import Invalid
+from undrift.core.errors import Forbidden
 
 __all__ = ["hub", "serve", "worker"]
 
@@ -41,16 +40,15 @@ def hub(
     where: Local = HERE,
 ) -> None:
     """Run the hub: pages, and every operation over HTTP."""
-    _check_host(host, insecure_no_login=insecure_no_login)
     from undrift.hub.server import run
 
     run(
         workspace_folder(where),
         host=host,
         port=port,
-        allowed_hosts=_names(host, allow_host),
+        allowed_hosts=allow_host,
         insecure_no_login=insecure_no_login,
-        on_ready=_ready("hub", as_json=where.as_json),
+        on_ready=lambda url: _ready("hub", url, as_json=where.as_json),
     )
 
 
@@ -76,10 +74,14 @@ def serve(
             routes.workspace.predictions_folder,
             routes.workspace.serving_folder,
             SystemClock(),
-            allowed_hosts=_names(host, allow_host),
+            allowed_hosts=(*allow_host, host),
         )
 
-    run(make_app, host=host, port=port, on_ready=_ready("serve", as_json=where.as_json))
+    def on_ready(address: str, bound: int) -> None:
+        url = f"http://{f'[{address}]' if ':' in address else address}:{bound}"
+        _ready("serve", url, as_json=where.as_json)
+
+    run(make_app, host=host, port=port, on_ready=on_ready)
 
 
 def worker(*, where: Local = HERE) -> None:
@@ -124,23 +126,15 @@ def worker(*, where: Local = HERE) -> None:
         raise failed[0]
 
 
-def _ready(what: str, *, as_json: bool) -> Callable[[str, int], None]:
-    def on_ready(host: str, port: int) -> None:
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        if as_json:
-            show_json({"url": url})
-        else:
-            say(f"undrift {what}: {url}")
-
-    return on_ready
+def _ready(what: str, url: str, *, as_json: bool) -> None:
+    if as_json:
+        show_json({"url": url})
+    else:
+        say(f"undrift {what}: {url}")
 
 
 def _log(text: str) -> None:
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {clean(text)}", file=sys.stderr, flush=True)
-
-
-def _names(host: str, allow_host: tuple[str, ...]) -> tuple[str, ...]:
-    return (*allow_host, host)
 
 
 def _check_host(host: str, *, insecure_no_login: bool) -> None:
@@ -149,7 +143,7 @@ def _check_host(host: str, *, insecure_no_login: bool) -> None:
     except ValueError:
         loopback = host == "localhost"
     if not loopback and not insecure_no_login:
-        raise Invalid(
-            f"{host} can be reached from other machines, and there is no login yet.",
+        raise Forbidden(
+            f"Listening at {host} would let everybody who can reach it ask the models: there is no login yet.",
             next_step="Listen at 127.0.0.1 behind something that has one, or say --insecure-no-login.",
         )

@@ -57,7 +57,7 @@ class Child:
         """Return its last lines."""
         return "\n".join(self.said().strip().splitlines()[-count:])
 
-    def stop(self, timeout_s: float = 10.0) -> bool:
+    def stop(self, timeout_s: float = 30.0) -> bool:
         """Ask it to end (SIGTERM), and kill it when it does not; returns whether it ended by itself."""
         if self.process.poll() is None:
             self.process.terminate()
@@ -158,7 +158,7 @@ def ended(child: Child) -> Unavailable:
     """Return the error that says how a child ended, with its last lines."""
     said = child.last_lines()
     return Unavailable(
-        f"`undrift {child.args[0]}` ended ({child.exit_code})" + (f":\n{said}" if said else "."),
+        f"`undrift {child.args[0]}` ended with exit code {child.exit_code}" + (f":\n{said}" if said else "."),
         next_step=f"Its log is {child.log}.",
         exit_code=child.exit_code,
     )

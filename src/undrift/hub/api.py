@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from litestar import Request, Response
+from litestar import HttpMethod, Request, Response
 from litestar.handlers import HTTPRouteHandler
 
 from undrift.core.context import Context
@@ -61,8 +61,8 @@ def _route(operation: Operation[Any, Any], calls: Calls) -> HTTPRouteHandler:
         )
         return Response(body, status_code=200, media_type="application/json", headers=_NO_STORE)
 
-    method = "GET" if operation.reads else "POST"
-    return HTTPRouteHandler(PREFIX + operation.path, http_method=[method], status_code=200, name=operation.name)(answer)
+    method = HttpMethod.GET if operation.reads else HttpMethod.POST
+    return HTTPRouteHandler(PREFIX + operation.path, http_method=method, status_code=200, name=operation.name)(answer)
 
 
 async def _json_body(request: Request[Any, Any, Any]) -> bytes:

@@ -65,7 +65,7 @@ def build_app(workspace: Workspace, *, allowed_hosts: Collection[str] = (), inse
             return Response(
                 pages.problem(problem).encode(),
                 status_code=problem.status,
-                media_type="text/html; charset=utf-8",
+                media_type="text/html",
                 headers=problem.headers | _NO_STORE,
             )
         return Response(

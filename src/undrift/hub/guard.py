@@ -35,6 +35,7 @@ _HEADERS = (
     (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
+    (b"server", b"undrift"),
 )
 
 Asgi = Callable[[Any, Any, Any], Any]
@@ -121,7 +122,6 @@ class Guard:
         count: Told of each answer: what was asked (``scope["undrift.asked"]``), status, seconds.
 
     Attributes:
-        in_flight: Requests that are being answered.
         stopping: Set to wait no longer for bodies that have not arrived.
     """
 
@@ -129,8 +129,14 @@ class Guard:
         self._app = app
         self._hosts = hosts
         self._count = count
-        self.in_flight = 0
         self.stopping = False
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until no request is being answered."""
+        await self._idle.wait()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
@@ -140,7 +146,8 @@ class Guard:
         started = time.perf_counter()
         scope["undrift.trace_id"] = trace_id = secrets.token_hex(16)
         answer = _Answer(send, trace_id, bodiless=scope["method"] == "HEAD")
-        self.in_flight += 1
+        self._in_flight += 1
+        self._idle.clear()
         try:
             self._admit(scope)
             if scope["method"] == "HEAD":
@@ -152,7 +159,9 @@ class Guard:
                 raise
             await answer.refuse(error)
         finally:
-            self.in_flight -= 1
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
             self._count(scope.get("undrift.asked", "other"), answer.status, time.perf_counter() - started)
 
     def _admit(self, scope: Any) -> None:

@@ -93,7 +93,7 @@ def to_problem(error: Exception, *, trace_id: str, hidden: Sequence[tuple[str, s
         )
     if said.status >= 500:
         # What is away for a while needs no stack trace; what nobody thought of does.
-        _log.error("%s: %s", trace_id, error or type(error).__name__, exc_info=None if said.status == 503 else error)
+        _log.error("%s: %s: %s", trace_id, type(error).__name__, error, exc_info=None if said.status == 503 else error)
     if isinstance(said, Unavailable):
         headers["retry-after"] = str(said.details.get("retry_s", _RETRY_S))
     details = redacted({**said.to_problem(), "instance": trace_id}, hidden)

@@ -17,7 +17,6 @@ __all__ = ["diagnose_fault", "diagnose_performance"]
 _LABEL_SHIFT = 0.25
 _MISCALIBRATED = 0.03
 _SKILL_LOST = 0.15
-_DRIFTED = 0.2
 
 
 def diagnose_fault(incident: Incident) -> Diagnosis:
@@ -39,7 +38,9 @@ def diagnose_fault(incident: Incident) -> Diagnosis:
     )
 
 
-def diagnose_performance(reference: Measure, recent: Sequence[Window], version: int) -> Diagnosis:
+def diagnose_performance(
+    reference: Measure, recent: Sequence[Window], version: int, drifted: Sequence[str] = ()
+) -> Diagnosis:
     """Say why the loss is higher than expected, given that no input is broken.
 
     The loss of a forecaster has two parts: how uncertain the labels are by themselves (the entropy of their rate), and
@@ -50,6 +51,7 @@ def diagnose_performance(reference: Measure, recent: Sequence[Window], version: 
         reference: What the version reached on held-out rows before it went live.
         recent: The windows of the incident, measured, without data faults.
         version: The version that answers.
+        drifted: Inputs that moved, over all these windows together.
     """
     measures = [window.versions[str(version)] for window in recent if str(version) in window.versions]
     rows = sum(measure.rows for measure in measures)
@@ -62,7 +64,6 @@ def diagnose_performance(reference: Measure, recent: Sequence[Window], version: 
     rate, score, loss = mean("label_mean"), mean("score_mean"), mean("loss")
     skill_before = _skill(reference.loss, reference.label_mean)
     skill = _skill(loss, rate)
-    drifted = sorted({name for window in recent for name, value in window.drift.items() if value > _DRIFTED})
     evidence = {
         "label_rate": rate,
         "label_rate_before": reference.label_mean,
@@ -71,7 +72,7 @@ def diagnose_performance(reference: Measure, recent: Sequence[Window], version: 
         "loss_before": reference.loss,
         "skill": skill,
         "skill_before": skill_before,
-        "drifted": drifted,
+        "drifted": list(drifted),
         "rows": rows,
     }
     moved = abs(rate - reference.label_mean) > _LABEL_SHIFT * max(reference.label_mean, 1e-9)

@@ -154,8 +154,7 @@ def _declare(dbos: Any) -> Any:
 
     @dbos.step(name="settle_incidents")  # type: ignore[untyped-decorator]
     def settle_incidents(endpoint: str, moment: str) -> list[int]:
-        ctx, deployment, _ = at(endpoint, moment)
-        return turn.settle_incidents(ctx, deployment)
+        return turn.settle_incidents(*at(endpoint, moment))
 
     @dbos.step(name="rule_on_rollout")  # type: ignore[untyped-decorator]
     def rule_on_rollout(endpoint: str, moment: str) -> str:

@@ -27,6 +27,7 @@ from undrift.loop.rollout import rule
 from undrift.loop.training import retrain
 from undrift.monitoring import (
     DescribeIncident,
+    DriftWatch,
     Incident,
     ListIncidents,
     ListWindows,
@@ -39,6 +40,7 @@ from undrift.monitoring import (
 from undrift.registry import (
     FindAlias,
     FindVersion,
+    ModelVersion,
     MoveAlias,
     RegisterModel,
     find_alias,
@@ -67,7 +69,7 @@ def is_needed(ctx: Context, deployment: Deployment, now: datetime) -> bool:
     return decide(deployment.retraining, cycles, incidents, now).action == "retrain"
 
 
-def settle_incidents(ctx: Context, deployment: Deployment) -> list[int]:
+def settle_incidents(ctx: Context, deployment: Deployment, now: datetime) -> list[int]:
     """Diagnose new incidents; put data faults into quarantine, and end it when they are over.
 
     Returns:
@@ -81,7 +83,7 @@ def settle_incidents(ctx: Context, deployment: Deployment) -> list[int]:
         if incident.cause == "data fault":
             _quarantine(ctx, incident, guard)
         else:
-            _diagnose(ctx, deployment, incident)
+            _diagnose(ctx, deployment, incident, now)
         settled.append(incident.number)
     for incident in _faults_to_end(ctx, deployment):
         # A fault need not begin and end with a window: the windows beside it are left out, too.
@@ -264,7 +266,7 @@ def _quarantine(ctx: Context, incident: Incident, guard: timedelta) -> None:
         describe_incident(ctx, DescribeIncident(incident.number, diagnosis.sentence, action, diagnosis.evidence))
 
 
-def _diagnose(ctx: Context, deployment: Deployment, incident: Incident) -> None:
+def _diagnose(ctx: Context, deployment: Deployment, incident: Incident, now: datetime) -> None:
     number = _champion(ctx, deployment)
     if number is None:
         return
@@ -280,9 +282,37 @@ def _diagnose(ctx: Context, deployment: Deployment, incident: Incident) -> None:
         label_mean=metrics.get("label_mean", 0.0),
         score_mean=metrics.get("score_mean", 0.0),
     )
-    diagnosis = diagnose_performance(reference, recent, number)
-    action = "Retraining is considered." if diagnosis.action == "retrain" else "Nothing is done."
+    diagnosis = diagnose_performance(reference, recent, number, _moved(ctx, deployment, version, recent))
+    action = _intention(ctx, deployment, incident, now) if diagnosis.action == "retrain" else "Nothing is done."
     describe_incident(ctx, DescribeIncident(incident.number, diagnosis.sentence, action, diagnosis.evidence))
+
+
+def _moved(ctx: Context, deployment: Deployment, version: ModelVersion, windows: Sequence[Window]) -> list[str]:
+    """Return the inputs that moved over some windows taken together: a single day always differs from a year."""
+    from undrift.profiles import Profile, compare, merge  # noqa: PLC0415 - brings numpy, on the day it is needed
+
+    digests = [window.profile for window in windows if window.profile is not None]
+    watch = next((one for one in deployment.monitor.watches if isinstance(one, DriftWatch)), None)
+    if watch is None or version.reference_profile is None or not digests:
+        return []
+    reference = Profile.from_bytes(ctx.repository.objects.get(version.reference_profile))
+    current = merge(Profile.from_bytes(ctx.repository.objects.get(digest)) for digest in digests)
+    compared = compare(reference, current, columns=list(current.columns)).columns
+    return sorted(
+        name
+        for name, column in compared.items()
+        if (column.drift_score or 0.0) - (column.chance_score or 0.0) > watch.score
+    )
+
+
+def _intention(ctx: Context, deployment: Deployment, incident: Incident, now: datetime) -> str:
+    with ctx.read() as tx:
+        current = records.open_cycle(tx, deployment.endpoint)
+        cycles = records.list_cycles(tx, endpoint=deployment.endpoint)
+    if current is not None:
+        return f"Version {current.challenger} is being rolled out already."
+    decision = decide(deployment.retraining, cycles, [incident], now)
+    return "It is retrained." if decision.action == "retrain" else f"Not retrained yet: {decision.sentence}"
 
 
 def _champion(ctx: Context, deployment: Deployment) -> int | None:

@@ -11,6 +11,8 @@ import logging
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -74,8 +76,9 @@ class App:
         self._targets: dict[str, _Target] = {}
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="undrift-rows")
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix="undrift-log")
-        self._arriving: dict[asyncio.Task[Any], float] = {}
-        self._late: set[asyncio.Task[Any]] = set()
+        self._arriving: dict[asyncio.Task[Any] | None, float] = {}
+        self._late: set[asyncio.Task[Any] | None] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._real_time = isinstance(clock, SystemClock)
         self._ticking: asyncio.Task[None] | None = None
 
@@ -94,7 +97,8 @@ class App:
 
     def start(self) -> None:
         """Begin what goes on beside the answering; called in the event loop."""
-        self._ticking = asyncio.get_running_loop().create_task(self._tick())
+        self._loop = asyncio.get_running_loop()
+        self._ticking = self._loop.create_task(self._tick())
 
     def close(self) -> None:
         """Flush the log and stop; requests in flight must have ended."""
@@ -131,20 +135,36 @@ class App:
         kind = headers.get("content-type")
         if kind != JSON:
             _check_kind(kind)
-        if headers.get("content-encoding") is not None:
-            raise WrongMediaType("The body is packed.", next_step="Send it without Content-Encoding.")
         length = headers.get("content-length")
-        size = int(length) if length is not None else 0
+        size = 0 if length is None else int(length)
         self._admit(size)
+        task = asyncio.current_task(self._loop)
+        self._arriving[task] = started
         try:
-            body = await self._body(proto, sized=length is not None)
-            target, ask = await self._resolve(path, body)
-            made = await self._answer(target, ask)
+            body: bytes = await proto() if length is not None else await _pieces(proto)
+            del self._arriving[task]
+            target = self._targets.get(path)
+            ask = None
+            if target is not None and size <= _READ_IN_LINE:
+                with suppress(Invalid):
+                    ask = target.read(body)
+            if target is None or ask is None or ask.routing_revision > self.router.loaded.revision:
+                target, ask = await self._resolve(path, body, packed=headers.get("content-encoding"))
+            if ask.batch.rows > IN_LINE_ROWS:
+                made = await self._answer_aside(target, ask)
+            else:
+                made = answer(target.loaded, ask, now=self._now(), arm=target.arm)
             self._account(target, made)
             answered = target.write(made, ask.request_id)
             target.latency.add(time.perf_counter() - started)
             return answered
+        except asyncio.CancelledError:
+            if task not in self._late:
+                raise
+            raise SlowBody(f"The body did not arrive within {_BODY_S:g} seconds.") from None
         finally:
+            self._arriving.pop(task, None)
+            self._late.discard(task)
             self.admission.leave(size)
 
     def _admit(self, size: int) -> None:
@@ -156,37 +176,15 @@ class App:
             self.metrics.shed += 1
             raise
 
-    async def _body(self, proto: Any, *, sized: bool) -> bytes:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine that runs has one
-        self._arriving[task] = time.monotonic()
-        try:
-            if sized:
-                whole: bytes = await proto()
-                return whole
-            pieces = []
-            size = 0
-            async for piece in proto:
-                size += len(piece)
-                if size > BODY_LIMIT:
-                    raise _too_large()
-                pieces.append(piece)
-            return b"".join(pieces)
-        except asyncio.CancelledError:
-            if task not in self._late:
-                raise
-            self._late.discard(task)
-            task.uncancel()
-            raise SlowBody(f"The body did not arrive within {_BODY_S:g} seconds.") from None
-        finally:
-            del self._arriving[task]
-
-    async def _resolve(self, path: str, body: bytes) -> tuple[_Target, Ask]:
+    async def _resolve(self, path: str, body: bytes, *, packed: str | None) -> tuple[_Target, Ask]:
+        """Find out who is asked what, by the newest routes if the client says that it has set them."""
         target = self._targets.get(path)
         try:
+            if packed is not None:
+                raise WrongMediaType("The body is packed.", next_step="Send it without Content-Encoding.")
             if target is None:
                 raise self._pages.missing(self.router.loaded, path)
-            ask = target.read(body) if len(body) <= _READ_IN_LINE else await self._aside(target.read, body)
+            ask = await self._aside(target.read, body)
             wanted = ask.routing_revision
             if wanted <= self.router.loaded.revision:
                 return target, ask
@@ -225,23 +223,24 @@ class App:
         if problem is not None:
             raise Unavailable(problem, next_step="Set a route to another version.", retry_s=10)
 
-    async def _answer(self, target: _Target, ask: Ask) -> Answer:
-        now = time.time_ns() // 1000 if self._real_time else microseconds(self._clock.now())
+    def _now(self) -> int:
+        return time.time_ns() // 1000 if self._real_time else microseconds(self._clock.now())
+
+    async def _answer_aside(self, target: _Target, ask: Ask) -> Answer:
         rows = ask.batch.rows
-        if rows <= IN_LINE_ROWS:
-            return answer(target.loaded, ask, now=now, arm=target.arm)
         try:
             self.admission.take_rows(rows)
         except Unavailable:
             self.metrics.shed += 1
             raise
         try:
-            return await self._aside(lambda: answer(target.loaded, ask, now=now, arm=target.arm))
+            return await self._aside(partial(answer, target.loaded, ask, now=self._now(), arm=target.arm))
         finally:
             self.admission.give_rows(rows)
 
     async def _aside(self, function: Callable[..., T], *given: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *given)
+        assert self._loop is not None  # noqa: S101 - requests come after `start`
+        return await self._loop.run_in_executor(self._pool, function, *given)
 
     def _account(self, target: _Target, made: Answer) -> None:
         route = made.loaded.route
@@ -269,11 +268,22 @@ class App:
         while True:
             await asyncio.sleep(_TICK_S)
             await loop.run_in_executor(self._syncer, self.log.sync)
-            too_old = time.monotonic() - _BODY_S
+            too_old = time.perf_counter() - _BODY_S
             for task, since in list(self._arriving.items()):
-                if since < too_old:
+                if since < too_old and task is not None:
                     self._late.add(task)
                     task.cancel()
+
+
+async def _pieces(proto: Any) -> bytes:
+    pieces = []
+    size = 0
+    async for piece in proto:
+        size += len(piece)
+        if size > BODY_LIMIT:
+            raise _too_large()
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _too_large() -> TooLarge:

@@ -56,6 +56,8 @@ def run_demo(folder: Path, *, as_json: bool = False, report: Path = Path("demo-r
     """
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
     console = Console(stderr=as_json, highlight=False)
+    if not console.is_terminal:
+        console = Console(stderr=as_json, highlight=False, width=140)
     feed.departures()
     workspace = _workspace(folder)
     try:

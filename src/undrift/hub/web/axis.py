@@ -50,7 +50,7 @@ def time_marks(start: datetime, end: datetime, most: int = 6) -> list[tuple[date
 
 def _hours(start: datetime, end: datetime, step: int) -> list[tuple[datetime, str]]:
     at = start.replace(hour=0, minute=0, second=0, microsecond=0)
-    marks = []
+    marks: list[tuple[datetime, str]] = []
     while at <= end:
         if at >= start:
             marks.append((at, f"{at.day} {at:%b}" if at.hour == 0 else f"{at:%H:%M}"))
@@ -62,7 +62,7 @@ def _days(start: datetime, end: datetime, step: int) -> list[tuple[datetime, str
     at = start.replace(hour=0, minute=0, second=0, microsecond=0)
     if at < start:
         at += timedelta(days=1)
-    marks = []
+    marks: list[tuple[datetime, str]] = []
     while at <= end:
         marks.append((at, f"{at.day} {at:%b}" if marks else f"{at.day} {at:%b %Y}"))
         at += timedelta(days=step)

@@ -19,6 +19,7 @@ from undrift.hub.web.words import clock, number
 __all__ = ["Level", "Mark", "Span", "performance_chart"]
 
 _WIDTH = 1000
+_GUTTER = 0.042
 _HEIGHT = 200
 _TOP = 34
 _STRIP = 16
@@ -37,7 +38,7 @@ _LINE = Markup('<line class="{}" x1="{}" y1="{}" x2="{}" y2="{}"/>')
 _SPAN = Markup('<rect class="span {}" x="{}" y="0" width="{}" height="{}"><title>{}</title></rect>')
 _TIP = Markup('<rect class="tip" x="{}" y="0" width="{}" height="{}"><title>{}</title></rect>')
 _ARRIVED = Markup('<rect class="arrived" x="{}" y="{}" width="{}" height="{}"/>')
-_VALUE = Markup('<text class="value" x="2" y="{}">{}</text>')
+_VALUE = Markup('<text class="value" x="0" y="{}">{}</text>')
 _MOMENT = Markup('<text class="moment" x="{:.2f}%" y="{}" text-anchor="{}">{}</text>')
 _LINK = Markup('<a href="{}" class="{}"><title>{}</title><text x="{:.2f}%" y="{}" text-anchor="{}">{}</text></a>')
 
@@ -83,8 +84,9 @@ class _Scale:
         self.low, self.high = low - margin, high + margin
 
     def across(self, moment: datetime) -> float:
-        """Return the place in time, 0 to 1."""
-        return min(1.0, max(0.0, (moment - self.start).total_seconds() / self._seconds))
+        """Return the place in time, 0 to 1; the first part is left to the numbers of the axis."""
+        share = min(1.0, max(0.0, (moment - self.start).total_seconds() / self._seconds))
+        return _GUTTER + share * (1 - _GUTTER)
 
     def x(self, moment: datetime) -> float:
         """Return the place in time in the inner SVG."""
@@ -202,7 +204,7 @@ def _tip(scale: _Scale, point: Point) -> Markup:
 
 
 def _value_text(scale: _Scale, value: float) -> Markup:
-    return _VALUE.format(_TOP + scale.y(value) - 3, number(value))
+    return _VALUE.format(_TOP + scale.y(value) - 4, number(value))
 
 
 def _time_text(scale: _Scale, at: datetime, said: str) -> Markup:
@@ -220,6 +222,6 @@ def _links(scale: _Scale, found: Sequence[tuple[datetime, str, str, str]], heigh
         if across - last < _NEAR and last >= 0:
             continue
         last = across
-        anchor = "end" if across > 0.95 else "start" if across < 0.02 else "middle"
+        anchor = "end" if across > 0.97 else "middle"
         texts.append(_LINK.format(link, kind, title, across * 100, height, anchor, label))
     return texts

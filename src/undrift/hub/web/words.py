@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -9,9 +10,10 @@ from urllib.parse import quote
 import msgspec
 from markupsafe import Markup
 
-__all__ = ["address", "amount", "as_json", "clock", "lasting", "number", "percent", "subject_address", "when"]
+__all__ = ["address", "amount", "as_json", "clock", "gist", "lasting", "number", "percent", "subject_address", "when"]
 
 _MOST_JSON = 4000
+_SENTENCES = ("sentence", "reason", "title", "why", "diagnosis")
 
 
 def clock(moment: datetime) -> str:
@@ -83,6 +85,15 @@ def as_json(value: Any) -> str:
     """Write evidence so that it can be read, cut after some thousand characters."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     return text if len(text) <= _MOST_JSON else text[:_MOST_JSON] + "\n… (cut; the whole is in the API)"
+
+
+def gist(data: Mapping[str, Any]) -> str:
+    """Return the sentence among the evidence of an event; empty when there is none.
+
+    >>> gist({"alias": "champion", "reason": "It was better."})
+    'It was better.'
+    """
+    return next((str(data[name]) for name in _SENTENCES if data.get(name)), "")
 
 
 def address(*parts: object) -> str:
