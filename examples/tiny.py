@@ -62,7 +62,7 @@ history = project.dataset("parcels", key="parcel_id", time="sent", known_at="arr
 @project.model("late", predicts="late", data=history, inputs=list(INPUTS))
 def train(X: pl.DataFrame, y: pl.Series, seed: int) -> object:  # noqa: N803
     """Fit a small model; any scikit-learn or LightGBM model will do."""
-    return LogisticRegression(random_state=seed, max_iter=1000).fit(X.to_numpy(), y.to_numpy())
+    return LogisticRegression(solver="newton-cholesky", random_state=seed).fit(X.to_numpy(), y.to_numpy())
 
 
 train.gates(ud.at_least("roc_auc", 0.6), ud.beats_champion("log_loss"))

@@ -8,6 +8,7 @@ the code does not. ``--check`` changes nothing and exits with 1 when the page is
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -63,18 +64,21 @@ def door(room: str) -> Path:
 
 
 def sentence(file: Path) -> str:
-    """Return what a file is for, in its first sentence or line."""
-    return docstring(file).partition("\n")[0].rstrip(".") + "."
+    """Return what a file is for: the first sentence of its docstring."""
+    first = docstring(file).partition("\n\n")[0].replace("\n", " ")
+    return as_markdown(re.split(r"(?<=[.?])\s", first)[0])
+
+
+def overview(room: str) -> str:
+    """Return one line on a room; the name is not said twice."""
+    said = sentence(door(room))
+    name, _, rest = said.partition(": ")
+    return flow(f"- [{room}](#{room}): {rest if name.lower().removeprefix('the ') == room else said}", "  ")
 
 
 def picture(lines: list[list[str]]) -> str:
     """Draw the rooms as they stand on each other."""
-    width = max(len(" | ".join(line)) for line in lines)
-    drawn = []
-    for line in lines:
-        said = [docstring(door(room)).partition(":")[0].partition("\n")[0].rstrip(".") for room in line]
-        drawn.append(f"  {' | '.join(line):<{width}}   {' | '.join(said)}".rstrip())
-    return "\n".join(["```text", *drawn, "```"])
+    return "\n".join(["```text", *(f"  {' | '.join(line)}" for line in lines), "```"])
 
 
 def section(room: str) -> str:
@@ -84,7 +88,7 @@ def section(room: str) -> str:
     folder = SOURCE / room
     files = [file for file in sorted(folder.rglob("*.py")) if file != folder / "__init__.py"] if folder.is_dir() else []
     if files:
-        parts.append("\n".join(flow(f"- `{file.relative_to(folder)}` — {sentence(file)}", "  ") for file in files))
+        parts.append("\n".join(flow(f"- `{file.relative_to(folder)}`: {sentence(file)}", "  ") for file in files))
     return "\n\n".join(parts)
 
 
@@ -92,8 +96,10 @@ def render() -> str:
     """Write the page."""
     lines, beside = layers()
     rooms = [room for line in lines for room in line]
-    parts = [_HEAD.rstrip(), picture(lines), flow(f"Beside them: {' and '.join(f'`{room}`' for room in beside)}.")]
-    return "\n\n".join([*parts, *(section(room) for room in [*rooms, *beside])]) + "\n"
+    said = "\n".join(overview(room) for room in rooms)
+    extra = flow(f"Beside them stand {' and '.join(f'`{room}`' for room in beside)}.")
+    sections = [section(room) for room in [*rooms, *beside]]
+    return "\n\n".join([_HEAD.rstrip(), picture(lines), extra, said, *sections]) + "\n"
 
 
 if __name__ == "__main__":

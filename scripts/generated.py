@@ -14,6 +14,7 @@ __all__ = ["ROOT", "as_markdown", "flow", "run"]
 
 ROOT = Path(__file__).parents[1]
 _WIDTH = 120
+_CODE = re.compile(r"`[^`]+`")
 _DOUBLE = re.compile(r"``([^`]+)``")
 
 
@@ -24,16 +25,18 @@ def as_markdown(docstring: str) -> str:
     'Asks `GET /health`.'
     """
     paragraphs = _DOUBLE.sub(r"`\1`", docstring).split("\n\n")
-    return "\n\n".join(
-        "\n".join(flow(item, "  ") for item in re.split(r"\n(?=\* )", paragraph)) for paragraph in paragraphs
-    )
+    return "\n\n".join("\n".join(_item(item) for item in re.split(r"\n(?=\* )", one)) for one in paragraphs)
+
+
+def _item(text: str) -> str:
+    return flow(text, "  " if text.startswith("* ") else "")
 
 
 def flow(text: str, hanging: str = "") -> str:
-    """Break a paragraph into lines; those after the first begin with ``hanging``."""
-    return textwrap.fill(
-        " ".join(text.split()), _WIDTH, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False
-    )
+    """Break a paragraph into lines, but no code in it; lines after the first begin with ``hanging``."""
+    joined = _CODE.sub(lambda code: code[0].replace(" ", "\0"), " ".join(text.split()))
+    wrapped = textwrap.fill(joined, _WIDTH, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)
+    return wrapped.replace("\0", " ")
 
 
 def run(page: Path, render: Callable[[], str], about: str, arguments: list[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError
 
 from undrift import __version__
+from undrift.cli.formatter import TwoColumns
 from undrift.cli.output import show_error, show_json
 from undrift.core.errors import Invalid, Unavailable, UndriftError
 
@@ -31,22 +32,17 @@ def make_app() -> App:
     """Make the program; a command's file is loaded when the command is asked for."""
     app = App(
         name="undrift",
-        help="Keeps machine-learning models right in production.",
-        help_epilogue="`undrift COMMAND --help` says more.",
-        help_formatter="plain",
+        help="Keeps machine-learning models right in production. `undrift COMMAND --help` says more of a command.",
+        help_formatter=TwoColumns(),
         help_format="plaintext",
         version=f"undrift {__version__}",
-        default_parameter=Parameter(negative=(), show_default=False),
+        default_parameter=Parameter(negative=()),
         group_commands=Group("Options", sort_key=9),
     )
     for place, (heading, commands) in enumerate(_GROUPS.items()):
+        group = Group(heading, sort_key=place)
         for sort_key, command in enumerate(commands):
-            app.command(
-                f"undrift.cli.{command}",
-                name=command.partition(":")[2],
-                group=Group(heading, sort_key=place),
-                sort_key=sort_key,
-            )
+            app.command(f"undrift.cli.{command}", name=command.partition(":")[2], group=group, sort_key=sort_key)
     return app
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["audit"]
 
-audit = App(name="audit")
+audit = App(name="audit", group_commands="Commands")
 
 
 @audit.default

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["data"]
 
-data = App(name="data")
+data = App(name="data", group_commands="Commands")
 
 _Project = Annotated[str | None, Parameter(help="Of this project.")]
 

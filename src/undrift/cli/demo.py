@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 __all__ = ["demo"]
 
-demo = App(name="demo", help="Replay a real year with a model that undrift keeps right.")
+demo = App(name="demo", help="Replay a real year with a model that undrift keeps right.", group_commands="Commands")
 
 
 @demo.command

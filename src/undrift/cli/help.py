@@ -22,8 +22,11 @@ def render() -> str:
     from rich.console import Console
 
     console = Console(width=_WIDTH, no_color=True, force_terminal=False)
+    app = make_app()
+    for name in app:
+        app[name]  # loads the command, which says what it does
     with console.capture() as captured:
-        make_app().help_print([], console=console)
+        app.help_print([], console=console)
     return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines()) + "\n"
 
 

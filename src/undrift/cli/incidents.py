@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["incidents"]
 
-incidents = App(name="incidents")
+incidents = App(name="incidents", group_commands="Commands")
 
 
 @incidents.default

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from undrift.core.context import Context
-from undrift.core.errors import Conflict
+from undrift.core.errors import Conflict, Invalid
 from undrift.core.ids import check_name, new_id
 from undrift.core.operation import operation
 from undrift.data import records
@@ -137,8 +137,18 @@ def list_dataset_versions(ctx: Context, request: ListDatasetVersions) -> list[Da
 
 @operation("data.add_quarantine", permission="data:write", emits=("dataset.quarantined",))
 def add_quarantine(ctx: Context, request: AddQuarantine) -> Quarantine:
-    """Keep a stretch of a dataset out of training, with the reason."""
+    """Keep a stretch of a dataset out of training, with the reason.
+
+    Raises:
+        NotFound: There is no such dataset.
+        Invalid: The stretch ends before it begins.
+    """
     find_dataset(ctx, request.project, request.dataset)
+    if request.end is not None and request.end <= request.start:
+        raise Invalid(
+            f"The stretch ends on {request.end.isoformat()}, but begins on {request.start.isoformat()}.",
+            next_step="Leave the end out while the fault lasts.",
+        )
     with ctx.begin() as tx:
         quarantine = Quarantine(id=new_id(), created_at=ctx.now(), **msgspec.structs.asdict(request))
         records.add_quarantine(tx, quarantine)

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from undrift.core.errors import Invalid
-from undrift.evaluation.metrics import LOWER_IS_BETTER, METRICS, row_losses
+from undrift.evaluation.metrics import LOWER_IS_BETTER, METRICS, check_row_metric, row_losses
 from undrift.evaluation.paired import compare_paired
 
 if TYPE_CHECKING:
@@ -51,10 +51,13 @@ class AtLeast(msgspec.Struct, frozen=True, tag="at_least"):
 
 
 class BeatsChampion(msgspec.Struct, frozen=True, tag="beats_champion"):
-    """On the same recent rows the loss must be lower than the champion's, by at least ``by``; a first model passes."""
+    """On the same recent rows the loss must be lower than the champion's, by more than ``by``; a first model passes."""
 
     metric: str
     by: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_row_metric(self.metric)
 
 
 class NoSegmentWorseThan(msgspec.Struct, frozen=True, tag="no_segment_worse_than"):
@@ -63,6 +66,9 @@ class NoSegmentWorseThan(msgspec.Struct, frozen=True, tag="no_segment_worse_than
     column: str
     metric: str
     by: float
+
+    def __post_init__(self) -> None:
+        check_row_metric(self.metric)
 
 
 Gate = AtLeast | BeatsChampion | NoSegmentWorseThan

@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["LOWER_IS_BETTER", "METRICS", "log_loss", "log_losses", "mean_absolute_error", "roc_auc", "row_losses"]
+__all__ = [
+    "LOWER_IS_BETTER",
+    "METRICS",
+    "check_row_metric",
+    "log_loss",
+    "log_losses",
+    "mean_absolute_error",
+    "roc_auc",
+    "row_losses",
+]
 
 _TINY = 1e-6
 
@@ -76,8 +85,17 @@ def row_losses(metric: str, labels: Floats, scores: Floats) -> Floats:
     Raises:
         Invalid: The metric is not such a mean; a comparison row by row needs one.
     """
-    if metric == "log_loss":
-        return log_losses(labels, scores)
-    if metric == "mean_absolute_error":
-        return np.abs(labels - scores)
-    raise Invalid(f"{metric!r} is no mean over rows.", next_step="Compare models by log_loss or mean_absolute_error.")
+    check_row_metric(metric)
+    return log_losses(labels, scores) if metric == "log_loss" else np.abs(labels - scores)
+
+
+def check_row_metric(metric: str) -> None:
+    """Return when a metric is a mean over rows.
+
+    Raises:
+        Invalid: It is not.
+    """
+    if metric not in LOWER_IS_BETTER:
+        raise Invalid(
+            f"{metric!r} is no mean over rows.", next_step=f"Compare models by {' or '.join(sorted(LOWER_IS_BETTER))}."
+        )

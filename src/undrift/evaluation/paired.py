@@ -26,8 +26,8 @@ class PairedComparison(msgspec.Struct, frozen=True):
         champion_loss: Mean loss of the champion; lower is better.
         challenger_loss: Mean loss of the challenger; lower is better.
         gain: Champion's minus challenger's: above 0 the challenger is better.
-        lower: Of the gain, from the block bootstrap.
-        upper: Of the gain.
+        lower: Of the gain, from the block bootstrap; minus infinity where there is one block only.
+        upper: Of the gain; infinity where there is one block only.
         confidence: Of the interval.
     """
 
@@ -87,6 +87,9 @@ def compare_paired(
     drawn = np.random.default_rng(seed).integers(0, len(names), size=(draws, len(names)))
     gains = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     low, high = np.quantile(gains, [(1 - confidence) / 2, (1 + confidence) / 2])
+    if len(names) == 1:
+        # Drawn again and again it is always the same: that says nothing about how much blocks differ.
+        low, high = -np.inf, np.inf
     return PairedComparison(
         metric=metric,
         rows=len(labels),

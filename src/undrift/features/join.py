@@ -25,6 +25,7 @@ Stretch = tuple[datetime, datetime | None]
 """From, and up to but without (None: still open)."""
 
 MISSING = "missing"
+EXPIRED = "expired"
 
 
 def point_in_time_join(
@@ -68,11 +69,10 @@ def point_in_time_join(
         if stretches and view.time is not None:
             reach = pl.duration(seconds=view.window_s or 0)
             touched = [_touches(pl.col(view.matched), reach, start, end) for start, end in stretches]
+            # An expired value is not given, so there is nothing to distrust.
+            given = pl.any_horizontal(touched).fill_null(value=False) & (pl.col(view.status) != EXPIRED)
             filled = filled.with_columns(
-                pl.when(pl.any_horizontal(touched).fill_null(value=False))
-                .then(pl.lit("quarantined"))
-                .otherwise(view.status)
-                .alias(view.status)
+                pl.when(given).then(pl.lit("quarantined")).otherwise(view.status).alias(view.status)
             )
     return filled.sort(place).drop(place)
 
@@ -108,7 +108,7 @@ def _check_columns(rows: pl.DataFrame, at: str, view: FeatureView, source: pl.Da
 def _join_latest(rows: pl.DataFrame, at: str, view: FeatureView, source: pl.DataFrame) -> pl.DataFrame:
     import polars as pl  # noqa: PLC0415 - see above
 
-    entity, known, time = list(view.entity), "__known", view.matched
+    entity, known, came, time = list(view.entity), "__known", "__came", view.matched
     columns = [*entity, *view.features]
     if view.time is None:
         newest = source.select(columns).unique(entity, keep="last", maintain_order=True)
@@ -121,10 +121,11 @@ def _join_latest(rows: pl.DataFrame, at: str, view: FeatureView, source: pl.Data
     reports = source.select(
         *columns,
         pl.col(view.time).alias(time),
-        # A report about the future (a forecast's own moment) counts from that moment on.
-        pl.max_horizontal(view.known_at or view.time, view.time).alias(known),
+        pl.col(view.known_at or view.time).alias(known),
     ).drop_nulls([*entity, time, known])
-    reports = reports.sort(known, time, maintain_order=True)
+    # A report about the future (a forecast's own moment) counts from that moment on; of several, the one known last.
+    reports = reports.with_columns(pl.max_horizontal(known, time).alias(known), pl.col(known).alias(came))
+    reports = reports.sort(known, time, came, maintain_order=True).drop(came)
     if view.known_at not in (None, view.time):
         # Keep what was the newest knowledge when it came: a late report about an older time never is.
         reports = reports.filter(pl.col(time) >= pl.col(time).cum_max().over(entity))
@@ -142,7 +143,7 @@ def _join_latest(rows: pl.DataFrame, at: str, view: FeatureView, source: pl.Data
         pl.when(absent)
         .then(pl.lit(MISSING))
         .when(expired)
-        .then(pl.lit("expired"))
+        .then(pl.lit(EXPIRED))
         .otherwise(pl.lit("present"))
         .alias(view.status)
     ).with_columns(pl.when(pl.col(view.status) == "present").then(pl.col(name)).alias(name) for name in view.features)
@@ -153,13 +154,18 @@ def _join_window(rows: pl.DataFrame, at: str, view: FeatureView, source: pl.Data
 
     entity, time = list(view.entity), view.matched
     summed = sorted({aggregate.column for aggregate in view.aggregates.values() if aggregate.column})
-    events = source.select(*entity, pl.col(view.time or "").alias("__t"), *summed).drop_nulls([*entity, "__t"])
+    # What is no number is missing: in a running total it would stay for ever.
+    numbers = [pl.col(name).cast(pl.Float64).alias(name) for name in summed]
+    finite = [
+        pl.when(number.is_finite()).then(number).alias(name) for name, number in zip(summed, numbers, strict=True)
+    ]
+    events = source.select(*entity, pl.col(view.time or "").alias("__t"), *finite).drop_nulls([*entity, "__t"])
     # Running totals: a window is the difference of two of them, so its cost does not follow its length.
     running = events.sort("__t", maintain_order=True).select(
         *entity,
         "__t",
         pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over(entity).alias("__n"),
-        *(pl.col(name).fill_null(0).cast(pl.Float64).cum_sum().over(entity).alias(f"__sum_{name}") for name in summed),
+        *(pl.col(name).fill_null(0).cum_sum().over(entity).alias(f"__sum_{name}") for name in summed),
         *(pl.col(name).is_not_null().cast(pl.Int64).cum_sum().over(entity).alias(f"__n_{name}") for name in summed),
     )
     totals = ["__n", *(f"__{kind}_{name}" for name in summed for kind in ("sum", "n"))]

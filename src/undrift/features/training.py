@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from undrift.core.context import Context
-from undrift.core.errors import NotFound
+from undrift.core.errors import Invalid, NotFound
 from undrift.data import DatasetVersion, ListQuarantines, find_dataset, list_quarantines, read
 from undrift.features.join import Stretch, point_in_time_join
 from undrift.features.model import FeatureView
@@ -57,27 +57,39 @@ def training_table(
         views: The features.
         label: The column with the answer.
         lead_s: How many seconds before the event time the prediction is made.
-        until: Only examples whose answer was known by then.
+        until: Only examples whose answer was known by then, and that were to be predicted before.
 
     Raises:
         NotFound: A dataset has no version yet.
+        Invalid: The examples have no column with the answer.
     """
     import polars as pl  # noqa: PLC0415 - the hub does without
 
     versions: dict[str, DatasetVersion] = {}
 
     def rows_of(name: str) -> pl.DataFrame:
-        version, frame = read(ctx, find_dataset(ctx, project, name))
+        found = find_dataset(ctx, project, name)
+        version, frame = read(ctx, found)
         if version is None:
             raise NotFound(f"Dataset {name!r} has no version yet.", next_step="Add rows with `undrift data add`.")
         versions[name] = version
-        return frame
+        # Rows that came since are not for a table of then: doing it again later gives the same.
+        later = (pl.col(found.known_at) > until).fill_null(value=False)
+        return frame.filter(~later)
 
     examples = find_dataset(ctx, project, dataset)
-    known = rows_of(dataset).filter(pl.col(examples.known_at) <= until).sort(examples.known_at, maintain_order=True)
+    rows = rows_of(dataset)
+    if label not in rows.columns:
+        raise Invalid(
+            f"Dataset {dataset!r} has no column {label!r} with the answer.",
+            next_step=f"It has {', '.join(rows.columns)}.",
+        )
+    known = rows.drop_nulls([examples.key, examples.known_at]).sort(examples.known_at, maintain_order=True)
     frame = known.unique(examples.key, keep="last", maintain_order=True)
     frame = frame.with_columns((pl.col(examples.time) - pl.duration(seconds=lead_s)).alias("predicted_at"))
-    labelled = frame.filter(pl.col(label).is_not_null())
+    frame = frame.filter(pl.col("predicted_at") <= until)
+    answered = pl.col(label).is_not_null()
+    labelled = frame.filter(answered & pl.col(label).is_not_nan() if frame.schema[label].is_float() else answered)
     stretches: dict[str, list[Stretch]] = {}
     for quarantine in list_quarantines(ctx, ListQuarantines(project)):
         stretches.setdefault(quarantine.dataset, []).append((quarantine.start, quarantine.end))

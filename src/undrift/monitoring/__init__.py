@@ -22,13 +22,14 @@ from undrift.monitoring.model import (
     LabelCorrection,
     LabelReport,
     Measure,
+    Monitor,
     PerformanceWatch,
     QualityWatch,
     Source,
     Watch,
     Window,
 )
-from undrift.monitoring.observe import Monitor, Observation, Observer, labelled_predictions
+from undrift.monitoring.observe import Observation, Observer, labelled_predictions
 from undrift.monitoring.operations import (
     AcknowledgeIncident,
     DescribeIncident,

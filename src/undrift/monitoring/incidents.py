@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import msgspec
 import sqlalchemy as sa
@@ -12,10 +11,7 @@ import sqlalchemy as sa
 from undrift.core.context import Context
 from undrift.core.ids import new_id
 from undrift.monitoring import records
-from undrift.monitoring.model import Finding, Incident, Window
-
-if TYPE_CHECKING:
-    from undrift.monitoring.observe import Monitor
+from undrift.monitoring.model import Finding, Incident, Monitor, Window
 
 __all__ = ["extend_or_open", "resolve_cleared"]
 

@@ -20,6 +20,7 @@ __all__ = [
     "LabelCorrection",
     "LabelReport",
     "Measure",
+    "Monitor",
     "PerformanceWatch",
     "QualityWatch",
     "Source",
@@ -133,6 +134,32 @@ class Source(msgspec.Struct, frozen=True):
 
     dataset: str
     owner: str
+
+
+class Monitor(msgspec.Struct, frozen=True, kw_only=True):
+    """What is watched at an endpoint.
+
+    Attributes:
+        endpoint: Where.
+        project: Whose.
+        model: Whose versions answer.
+        owner: Who hears of a performance drop.
+        task: ``classification`` or ``regression``.
+        window_s: Length of a window in seconds of event time.
+        label_wait_s: Seconds after a window's end until its labels are due.
+        watches: What to look for.
+        sources: By input column: where it comes from.
+    """
+
+    endpoint: str
+    project: str
+    model: str
+    owner: str
+    task: str = "classification"
+    window_s: float = 86_400.0
+    label_wait_s: float = 86_400.0
+    watches: tuple[Watch, ...] = ()
+    sources: dict[str, Source] = {}
 
 
 class Measure(msgspec.Struct, frozen=True):

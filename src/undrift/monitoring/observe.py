@@ -20,9 +20,9 @@ from undrift.monitoring.labels import join_parked
 from undrift.monitoring.model import (
     Finding,
     Measure,
+    Monitor,
     PerformanceWatch,
     QualityWatch,
-    Source,
     Watch,
     Window,
 )
@@ -35,39 +35,13 @@ if TYPE_CHECKING:
 
     from undrift.profiles import Profile
 
-__all__ = ["Monitor", "Observation", "Observer", "labelled_predictions"]
+__all__ = ["Observation", "Observer", "labelled_predictions"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FEW_ROWS = 50
 _RECENT_WINDOWS = 28
 _RECENT_PROFILES = 7
 _CACHED_PROFILES = 40
-
-
-class Monitor(msgspec.Struct, frozen=True, kw_only=True):
-    """What is watched at an endpoint.
-
-    Attributes:
-        endpoint: Where.
-        project: Whose.
-        model: Whose versions answer.
-        owner: Who hears of a performance drop.
-        task: ``classification`` or ``regression``.
-        window_s: Length of a window in seconds of event time.
-        label_wait_s: Seconds after a window's end until its labels are due.
-        watches: What to look for.
-        sources: By input column: where it comes from.
-    """
-
-    endpoint: str
-    project: str
-    model: str
-    owner: str
-    task: str = "classification"
-    window_s: float = 86_400.0
-    label_wait_s: float = 86_400.0
-    watches: tuple[Watch, ...] = ()
-    sources: dict[str, Source] = {}
 
 
 class Observation(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -45,7 +46,10 @@ class RegisterModel(msgspec.Struct, frozen=True):
 
 
 class RegisterVersion(msgspec.Struct, frozen=True):
-    """A version to register; see `undrift.registry.ModelVersion` for the fields."""
+    """A version to register; see `undrift.registry.ModelVersion` for the fields.
+
+    Metrics that are no finite number are left out.
+    """
 
     project: str
     model: str
@@ -140,7 +144,7 @@ def _version(tx: Any, project: str, model: str, number: int) -> ModelVersion:
     _model(tx, project, model)
     version = records.find_version(tx, project, model, number=number)
     if version is None:
-        newest = records.next_number(tx, project, model) - 1
+        newest = records.newest_number(tx, project, model)
         raise NotFound(
             f"Model {model!r} has no version {number}.",
             next_step=f"It has versions 1 to {newest}." if newest else "No version was registered yet.",
@@ -195,7 +199,8 @@ def register_version(ctx: Context, request: RegisterVersion) -> ModelVersion:
             format="onnx",
             signature=request.signature,
             training=request.training,
-            metrics=request.metrics,
+            # JSON has no such numbers: what was not measured is not there.
+            metrics={name: value for name, value in request.metrics.items() if math.isfinite(value)},
             reference_profile=request.reference_profile,
             created_at=ctx.now(),
             created_by=ctx.actor.name,
@@ -247,7 +252,7 @@ def list_models(ctx: Context, request: ListModels) -> list[ModelSummary]:
         return [
             ModelSummary(
                 model,
-                (records.next_number(tx, model.project, model.name) - 1) or None,
+                records.newest_number(tx, model.project, model.name) or None,
                 records.list_aliases(tx, model.project, model.name),
             )
             for model in records.list_models(tx, request.project)

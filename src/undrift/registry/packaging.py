@@ -18,19 +18,32 @@ if TYPE_CHECKING:
 __all__ = ["load_scorer", "package", "scorer"]
 
 _OPSET = 15
+# Of scores below 1; of larger ones it is relative, as the precision of float32 is.
 _TOLERANCE = 1e-4
 
 
 def scorer(estimator: Any, task: str) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from a float32 matrix to the estimator's scores, of shape (rows,).
 
+    The function raises Invalid when a classifier does not tell two classes apart.
+
     Raises:
         Invalid: The estimator predicts in no way known here.
     """
     import numpy as np  # noqa: PLC0415 - training only
 
+    def positive(matrix: np.ndarray) -> np.ndarray:
+        found = np.asarray(estimator.predict_proba(matrix), dtype=np.float64)
+        if found.ndim != 2 or found.shape[1] != 2:
+            raise Invalid(
+                f"The {type(estimator).__name__} does not tell two classes apart: its answers have shape "
+                f"{found.shape}.",
+                next_step="Train a classification on labels 0 and 1, with both among them.",
+            )
+        return found[:, 1]
+
     if task == "classification" and hasattr(estimator, "predict_proba"):
-        return lambda matrix: np.asarray(estimator.predict_proba(matrix), dtype=np.float64)[:, 1]
+        return positive
     if hasattr(estimator, "predict"):
         return lambda matrix: np.asarray(estimator.predict(matrix), dtype=np.float64).reshape(-1)
     raise Invalid(
@@ -57,7 +70,8 @@ def package(ctx: Context, estimator: Any, signature: Signature, sample: np.ndarr
     model = _to_onnx(estimator, len(signature.inputs))
     session = _session(model)
     converted = _scores(session.run(None, {session.get_inputs()[0].name: sample})[-1])
-    difference = float(np.abs(converted - scorer(estimator, signature.task)(sample)).max(initial=0.0))
+    expected = scorer(estimator, signature.task)(sample)
+    difference = float((np.abs(converted - expected) / np.maximum(np.abs(expected), 1.0)).max(initial=0.0))
     if not difference <= _TOLERANCE:
         raise Invalid(
             f"Converted to ONNX the model answers differently, by up to {difference:.2g}.",
@@ -86,31 +100,41 @@ def _scores(output: Any) -> np.ndarray:
 
 def _to_onnx(estimator: Any, inputs: int) -> bytes:
     module = type(estimator).__module__.split(".")[0]
+    if module not in {"lightgbm", "sklearn"}:
+        raise Invalid(
+            f"undrift cannot package a model of type {module}.{type(estimator).__name__}.",
+            next_step="Return a fitted LightGBM or scikit-learn model from the training function.",
+        )
     try:
-        if module == "lightgbm":
-            from onnxmltools import convert_lightgbm  # noqa: PLC0415 - an extra
-            from onnxmltools.convert.common.data_types import FloatTensorType  # noqa: PLC0415
-
-            types = [("features", FloatTensorType([None, inputs]))]
-            made = convert_lightgbm(estimator, initial_types=types, zipmap=False, target_opset=_OPSET)
-        elif module == "sklearn":
-            from skl2onnx import convert_sklearn  # noqa: PLC0415 - an extra
-            from skl2onnx.common.data_types import FloatTensorType as SklearnFloat  # noqa: PLC0415
-
-            options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None
-            types = [("features", SklearnFloat([None, inputs]))]
-            made = convert_sklearn(estimator, initial_types=types, options=options, target_opset=_OPSET)
-        else:
-            raise Invalid(
-                f"undrift cannot package a model of type {module}.{type(estimator).__name__}.",
-                next_step="Return a fitted LightGBM or scikit-learn model from the training function.",
-            )
+        made = _converted(estimator, module, inputs)
     except ImportError as error:
         raise Unavailable(
             f"Packaging a {module} model needs {error.name}, which is not installed.",
             next_step="Run `pip install 'undrift[lightgbm]'`.",
         ) from None
+    except Exception as error:
+        # The converters have a dozen kinds of errors, with no common one, and long texts.
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise Invalid(
+            f"The {type(estimator).__name__} cannot be converted to ONNX: {said}",
+            next_step="Return a fitted model of a kind that converts, such as LightGBM's.",
+        ) from error
     return bytes(made.SerializeToString())
+
+
+def _converted(estimator: Any, module: str, inputs: int) -> Any:
+    if module == "lightgbm":
+        from onnxmltools import convert_lightgbm  # noqa: PLC0415 - an extra
+        from onnxmltools.convert.common.data_types import FloatTensorType  # noqa: PLC0415
+
+        types = [("features", FloatTensorType([None, inputs]))]
+        return convert_lightgbm(estimator, initial_types=types, zipmap=False, target_opset=_OPSET)
+    from skl2onnx import convert_sklearn  # noqa: PLC0415 - an extra
+    from skl2onnx.common.data_types import FloatTensorType as SklearnFloat  # noqa: PLC0415
+
+    options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None
+    types = [("features", SklearnFloat([None, inputs]))]
+    return convert_sklearn(estimator, initial_types=types, options=options, target_opset=_OPSET)
 
 
 def _session(model: bytes) -> Any:

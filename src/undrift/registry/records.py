@@ -22,6 +22,7 @@ __all__ = [
     "list_models",
     "list_moves",
     "list_versions",
+    "newest_number",
     "next_number",
     "set_state",
 ]
@@ -55,8 +56,13 @@ def next_number(tx: sa.Connection, project: str, model: str) -> int:
     if tx.dialect.name == "postgresql":
         # Two hubs that register at once must wait for each other; the row of the model is what they share.
         tx.execute(sa.select(models.c.id).where(models.c.project == project, models.c.name == model).with_for_update())
+    return newest_number(tx, project, model) + 1
+
+
+def newest_number(tx: sa.Connection, project: str, model: str) -> int:
+    """Return the number of the newest version; 0 when there is none."""
     newest = sa.select(sa.func.max(versions.c.number)).where(versions.c.project == project, versions.c.model == model)
-    return (tx.scalar(newest) or 0) + 1
+    return tx.scalar(newest) or 0
 
 
 def add_version(tx: sa.Connection, version: ModelVersion) -> None:
@@ -133,5 +139,13 @@ def find_alias(
 
 def list_aliases(tx: sa.Connection, project: str, model: str) -> dict[str, int]:
     """Return where every alias of a model points now."""
-    moves = list_moves(tx, project, model)
-    return {move.alias: move.number for move in reversed(moves)}
+    place = sa.func.row_number().over(
+        partition_by=alias_moves.c.alias, order_by=(alias_moves.c.at.desc(), alias_moves.c.sequence.desc())
+    )
+    moves = (
+        sa.select(alias_moves.c.alias, alias_moves.c.number, place.label("place"))
+        .where(alias_moves.c.project == project, alias_moves.c.model == model)
+        .subquery()
+    )
+    query = sa.select(moves.c.alias, moves.c.number).where(moves.c.place == 1).order_by(moves.c.alias)
+    return {row.alias: row.number for row in tx.execute(query)}

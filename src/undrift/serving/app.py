@@ -1,58 +1,38 @@
-"""The model server as an RSGI application: finds who is asked, reads, answers, logs, counts.
-
-The event loop answers in line, for a prediction costs less than a hand-over to a thread; a request with many rows does
-go through a thread, so that others do not wait for it. Every answer is in the log before it is sent.
-"""
+"""The model server as an RSGI application: finds who is asked, reads, has it answered, and tells what went wrong."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
-from undrift.core.clock import Clock, SystemClock
+from undrift.core.clock import Clock
 from undrift.core.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, UndriftError
-from undrift.serving.answering import Answer, LoadedRoute, answer, oip_body, predict_body
-from undrift.serving.asks import Ask, microseconds, wanted_revision
+from undrift.serving.answering import oip_body, predict_body
+from undrift.serving.asks import Ask, wanted_revision
+from undrift.serving.desk import Desk, Target
 from undrift.serving.guard import Admission, Hosts, check_origin
 from undrift.serving.log import PredictionLog
-from undrift.serving.metrics import Latency, Metrics
+from undrift.serving.metrics import Metrics
 from undrift.serving.pages import JSON, Pages, SlowBody, WrongMediaType, problem_body
 from undrift.serving.ports import RouteSource
 from undrift.serving.routing import Loaded, Router
 
-__all__ = ["BODY_LIMIT", "IN_LINE_ROWS", "App", "build_app"]
+__all__ = ["BODY_LIMIT", "App", "build_app"]
 
 BODY_LIMIT = 8 << 20
-IN_LINE_ROWS = 2_000
-
 _READ_IN_LINE = 1 << 20
 _BODY_S = 15.0
 _CATCH_UP_S = 5.0
 _TICK_S = 1.0
-_THREADS = 2
-
-T = TypeVar("T")
 
 _PLAIN = [("content-type", JSON)]
 _log = logging.getLogger("undrift.serving")
-
-
-class _Target(NamedTuple):
-    """Where a path leads."""
-
-    loaded: LoadedRoute
-    arm: int | None
-    read: Callable[[bytes], Ask]
-    write: Callable[[Answer, str | None], bytes]
-    counters: list[list[int]]
-    latency: Latency
 
 
 class App:
@@ -70,25 +50,23 @@ class App:
         self.log = log
         self.metrics = Metrics()
         self.admission = Admission()
-        self._clock = clock
         self._hosts = hosts
         self._pages = Pages(router, log, self.metrics, self.admission)
-        self._targets: dict[str, _Target] = {}
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="undrift-rows")
+        self._targets: dict[str, Target] = {}
+        self._desk = Desk(log, self.metrics, self.admission, clock)
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix="undrift-log")
         self._arriving: dict[asyncio.Task[Any] | None, float] = {}
         self._late: set[asyncio.Task[Any] | None] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._real_time = isinstance(clock, SystemClock)
         self._ticking: asyncio.Task[None] | None = None
 
     def routes_changed(self, loaded: Loaded) -> None:
         """Take new routes; called by the router, in its thread."""
-        targets: dict[str, _Target] = {}
+        targets: dict[str, Target] = {}
         for endpoint, one in loaded.routes.items():
             counters = [self.metrics.counter(endpoint, arm.name, arm.number) for arm in one.arms]
             latency = self.metrics.latency(endpoint)
-            oip = _Target(one, None, one.read_oip, oip_body, counters, latency)
+            oip = Target(one, None, one.read_oip, oip_body, counters, latency)
             targets[f"/v2/models/{endpoint}/infer"] = oip
             targets[f"/predict/{endpoint}"] = oip._replace(read=one.read_predict, write=predict_body)
             for place, arm in enumerate(one.arms):
@@ -105,7 +83,7 @@ class App:
         if self._ticking is not None:
             self._ticking.cancel()
         self.router.stop()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._desk.close()
         self._syncer.shutdown(wait=True, cancel_futures=True)
         self.log.close()
 
@@ -150,12 +128,7 @@ class App:
                     ask = target.read(body)
             if target is None or ask is None or ask.routing_revision > self.router.loaded.revision:
                 target, ask = await self._resolve(path, body, packed=headers.get("content-encoding"))
-            if ask.batch.rows > IN_LINE_ROWS:
-                made = await self._answer_aside(target, ask)
-            else:
-                made = answer(target.loaded, ask, now=self._now(), arm=target.arm)
-            self._account(target, made)
-            answered = target.write(made, ask.request_id)
+            answered = await self._desk.answer(target, ask)
             target.latency.add(time.perf_counter() - started)
             return answered
         except asyncio.CancelledError:
@@ -176,7 +149,7 @@ class App:
             self.metrics.shed += 1
             raise
 
-    async def _resolve(self, path: str, body: bytes, *, packed: str | None) -> tuple[_Target, Ask]:
+    async def _resolve(self, path: str, body: bytes, *, packed: str | None) -> tuple[Target, Ask]:
         """Find out who is asked what, by the newest routes if the client says that it has set them."""
         target = self._targets.get(path)
         try:
@@ -184,7 +157,7 @@ class App:
                 raise WrongMediaType("The body is packed.", next_step="Send it without Content-Encoding.")
             if target is None:
                 raise self._pages.missing(self.router.loaded, path)
-            ask = await self._aside(target.read, body)
+            ask = await self._desk.aside(target.read, body)
             wanted = ask.routing_revision
             if wanted <= self.router.loaded.revision:
                 return target, ask
@@ -197,7 +170,7 @@ class App:
         target = self._targets.get(path)
         if target is None:
             raise self._pages.missing(self.router.loaded, path)
-        return target, await self._aside(target.read, body)
+        return target, await self._desk.aside(target.read, body)
 
     async def _catch_up(self, path: str, wanted: int) -> None:
         said = self.router.source_error
@@ -219,40 +192,9 @@ class App:
                 next_step="Send the revision that setting the route gave back.",
                 newest=loaded.revision,
             )
-        problem = next((said for endpoint, said in loaded.problems.items() if f"/{endpoint}" in path), None)
+        problem = next((said for endpoint, said in loaded.problems.items() if endpoint in path.split("/")), None)
         if problem is not None:
             raise Unavailable(problem, next_step="Set a route to another version.", retry_s=10)
-
-    def _now(self) -> int:
-        return time.time_ns() // 1000 if self._real_time else microseconds(self._clock.now())
-
-    async def _answer_aside(self, target: _Target, ask: Ask) -> Answer:
-        rows = ask.batch.rows
-        try:
-            self.admission.take_rows(rows)
-        except Unavailable:
-            self.metrics.shed += 1
-            raise
-        try:
-            return await self._aside(partial(answer, target.loaded, ask, now=self._now(), arm=target.arm))
-        finally:
-            self.admission.give_rows(rows)
-
-    async def _aside(self, function: Callable[..., T], *given: Any) -> T:
-        assert self._loop is not None  # noqa: S101 - requests come after `start`
-        return await self._loop.run_in_executor(self._pool, function, *given)
-
-    def _account(self, target: _Target, made: Answer) -> None:
-        route = made.loaded.route
-        rows = len(made.ids)
-        self.log.append(made.frame, endpoint=route.endpoint, project=route.project, rows=rows)
-        if made.arms is None:
-            target.counters[made.arm][0] += rows
-        else:
-            for place, counter in enumerate(target.counters):
-                counter[0] += made.arms.count(place)
-        if made.failed:
-            self.metrics.challenger_failures[route.endpoint] += made.failed
 
     def _refuse(self, proto: Any, error: UndriftError) -> None:
         self.metrics.errors[error.code] += 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -138,6 +139,15 @@ class Coder:
                 column = columns[place]
                 matrix[:, to] = column if lookup is None else [lookup.get(value, _NAN) for value in column]
             return matrix
+
+    def together(self, batches: Sequence[Batch]) -> np.ndarray:
+        """Return the rows of several requests as one matrix, in their order."""
+        import numpy as np  # noqa: PLC0415 - see above
+
+        if all(batch.layout == "flat" for batch in batches) and not self._lookups:
+            values = list(chain.from_iterable(batch.values for batch in batches))
+            return self.matrix(Batch(len(values) // self._width, "flat", values))
+        return np.concatenate([self.matrix(batch) for batch in batches])
 
     def _split(self, batch: Batch) -> Sequence[Sequence[Any]]:
         if batch.layout == "columns":

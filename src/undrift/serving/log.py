@@ -43,16 +43,21 @@ class PredictionLog:
         """The file that is written to."""
         return self._wal.path
 
-    def append(self, payload: bytes, *, endpoint: str, project: str, rows: int) -> None:
-        """Log the rows of an answer; it never raises for what the disk does."""
-        if self._wal.append(payload):
-            self.frames += 1
-            self.bytes += len(payload)
+    def append(self, *entries: tuple[str, str, int, bytes]) -> None:
+        """Log answers in one write; it never raises for what the disk does.
+
+        Args:
+            *entries: Endpoint, project, rows and frame of each.
+        """
+        if self._wal.append(*[frame for _, _, _, frame in entries]):
+            self.frames += len(entries)
+            self.bytes += sum([len(frame) for _, _, _, frame in entries])
             if self._owed:
                 self._pay()
             return
-        self.dropped[endpoint] += rows
-        self._owed[endpoint, project] += rows
+        for endpoint, project, rows, _ in entries:
+            self.dropped[endpoint] += rows
+            self._owed[endpoint, project] += rows
         self._last_drop = time.monotonic()
 
     def _pay(self) -> None:

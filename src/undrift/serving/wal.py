@@ -65,8 +65,8 @@ class Wal:
         """The file that is written to; None before the first append and after `close`."""
         return self._path
 
-    def append(self, payload: bytes) -> bool:
-        """Append a frame, and say whether it is kept; it never raises for what the disk does."""
+    def append(self, *payloads: bytes) -> bool:
+        """Append frames, all or none, and say whether they are kept; it never raises for what the disk does."""
         try:
             if self._half_written:
                 self._take_back()
@@ -76,14 +76,14 @@ class Wal:
                 # One that is too long is better than none: no new file may be had while the old one still takes more.
                 with suppress(OSError):
                     self._begin_file()
-            frame = _HEADER.pack(len(payload), zlib.crc32(payload)) + payload
-            written = os.write(self._descriptor, frame)
+            frames = b"".join([_HEADER.pack(len(one), zlib.crc32(one)) + one for one in payloads])
+            written = os.write(self._descriptor, frames)
         except OSError as error:
             self._failed(error)
             return False
-        if written != len(frame):
+        if written != len(frames):
             self._half_written = True
-            self.error = f"{self._path}: only {written} of {len(frame)} bytes were taken"
+            self.error = f"{self._path}: only {written} of {len(frames)} bytes were taken"
             try:
                 self._take_back()
             except OSError as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["time_marks", "value_marks"]
+__all__ = ["alike", "time_marks", "value_marks"]
 
 _HOUR_STEPS = (1, 3, 6, 12)
 _DAY_STEPS = (1, 2, 7, 14)
@@ -28,11 +29,22 @@ def value_marks(low: float, high: float, most: int = 4) -> list[float]:
     return [low]
 
 
-def time_marks(start: datetime, end: datetime, most: int = 6) -> list[tuple[datetime, str]]:
+def alike(values: Sequence[float]) -> list[str]:
+    """Write round numbers with as many decimals as the longest of them has.
+
+    >>> alike([0.4, 0.45, 0.5]), alike([1000.0, 2000.0])
+    (['0.40', '0.45', '0.50'], ['1,000', '2,000'])
+    """
+    texts = [f"{value:.6f}".rstrip("0").rstrip(".") for value in values]
+    decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
+    return [f"{value:,.{decimals}f}" for value in values]
+
+
+def time_marks(start: datetime, end: datetime, most: int = 5) -> list[tuple[datetime, str]]:
     """Return the moments between two to write on an axis, at most so many, with what to write.
 
-    >>> [said for _, said in time_marks(datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 6, 1, tzinfo=UTC))]
-    ['Jan 2013', 'Feb', 'Mar', 'Apr', 'May', 'Jun']
+    >>> [said for _, said in time_marks(datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 5, 1, tzinfo=UTC))]
+    ['Jan 2013', 'Feb', 'Mar', 'Apr', 'May']
     """
     start, end = start.astimezone(UTC), end.astimezone(UTC)
     hours = (end - start) / timedelta(hours=1)

@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 from markupsafe import Markup
 
-from undrift.hub.web.axis import time_marks, value_marks
+from undrift.hub.web.axis import alike, time_marks, value_marks
 from undrift.hub.web.curve import Point, trailing_means
 from undrift.hub.web.words import clock, number
 
@@ -120,9 +120,10 @@ def performance_chart(
     scale = _Scale(points, levels)
     spans = [span for span in spans if span.end > scale.start and span.start < scale.end]
     marks = [mark for mark in marks if scale.start <= mark.at <= scale.end]
+    values = value_marks(scale.low, scale.high)
     shapes = [
         *(_span(scale, span) for span in spans),
-        *(_line("grid", 0, scale.y(value), _WIDTH, scale.y(value)) for value in value_marks(scale.low, scale.high)),
+        *(_line("grid", 0, scale.y(value), _WIDTH, scale.y(value)) for value in values),
         _path("expected", _steps(scale, levels)),
         _path("loss", _curve(scale, points, [point.loss for point in points])),
         _path("dots", _dots(scale, [point for point in points if not point.suspect])),
@@ -133,7 +134,7 @@ def performance_chart(
     ]
     strip = [_arrived(scale, point) for point in points if point.measured]
     texts = [
-        *(_value_text(scale, value) for value in value_marks(scale.low, scale.high)),
+        *(_value_text(scale, value, said) for value, said in zip(values, alike(values), strict=True)),
         *(_time_text(scale, at, said) for at, said in time_marks(scale.start, scale.end)),
         *_links(scale, [(span.start, span.link, span.label, span.title) for span in spans], 12, "incident"),
         *_links(scale, [(mark.at, mark.link, mark.label, mark.title) for mark in marks], 28, "promoted"),
@@ -203,8 +204,8 @@ def _tip(scale: _Scale, point: Point) -> Markup:
     return _TIP.format(left, round(max(1.0, right - left), 1), _HEIGHT, "; ".join(said))
 
 
-def _value_text(scale: _Scale, value: float) -> Markup:
-    return _VALUE.format(_TOP + scale.y(value) - 4, number(value))
+def _value_text(scale: _Scale, value: float, said: str) -> Markup:
+    return _VALUE.format(_TOP + scale.y(value) - 4, said)
 
 
 def _time_text(scale: _Scale, at: datetime, said: str) -> Markup:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 __all__ = ["address", "amount", "as_json", "clock", "gist", "lasting", "number", "percent", "subject_address", "when"]
 
+_TIME = Markup('<time datetime="{}"><span>{}</span> {}&nbsp;<abbr>UTC</abbr></time>')
 _MOST_JSON = 4000
 _SENTENCES = ("sentence", "reason", "title", "why", "diagnosis")
 
@@ -30,7 +31,8 @@ def when(moment: datetime | None) -> Markup:
     if moment is None:
         return Markup("-")
     exact = moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    return Markup('<time datetime="{}">{}&nbsp;<abbr>UTC</abbr></time>').format(exact, clock(moment))
+    day, _, minute = clock(moment).partition(" ")
+    return _TIME.format(exact, day, minute)
 
 
 def lasting(duration: timedelta) -> str:
