@@ -10,6 +10,7 @@ import ast
 import inspect
 import re
 import sys
+from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, get_type_hints
 
@@ -71,19 +72,24 @@ def _type(kind: Any) -> str:
 
 
 def emitted() -> dict[str, list[str]]:
-    """Return by type of event the functions that emit it, as ``file:function``."""
+    """Return by type of event the functions that emit it, as ``file:function`` or ``file:Class.method``."""
     found: dict[str, list[str]] = {}
     for file in sorted(SOURCE.rglob("*.py")):
-        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if not isinstance(function, ast.FunctionDef):
-                continue
+        for name, function in _functions(ast.parse(file.read_text(encoding="utf-8"))):
             for call in ast.walk(function):
                 if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "emit":
-                    kind = ast.literal_eval(call.args[0])
-                    place = f"{file.relative_to(SOURCE)}:{function.name}"
-                    found.setdefault(kind, [])
-                    found[kind] += [place] if place not in found[kind] else []
+                    places = found.setdefault(ast.literal_eval(call.args[0]), [])
+                    place = f"{file.relative_to(SOURCE)}:{name}"
+                    places += [] if place in places else [place]
     return dict(sorted(found.items()))
+
+
+def _functions(module: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, node
+        elif isinstance(node, ast.ClassDef):
+            yield from ((f"{node.name}.{one.name}", one) for one in node.body if isinstance(one, ast.FunctionDef))
 
 
 def render() -> str:

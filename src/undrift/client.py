@@ -143,7 +143,12 @@ class Data:
         evidence: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> data.Quarantine:
-        """Keep a stretch of a dataset out of training, with the reason."""
+        """Keep a stretch of a dataset out of training, with the reason.
+
+        Raises:
+            NotFound: There is no such dataset.
+            Invalid: The stretch ends before it begins.
+        """
         request = data.AddQuarantine(
             project=project,
             dataset=dataset,

@@ -9,10 +9,11 @@ import fcntl
 import getpass
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -104,7 +105,7 @@ class Workspace:
     def context(self, actor: Actor | None = None, *, clock: Clock | None = None) -> Context:
         """Make the context of one call."""
         return Context(
-            actor=actor or Actor(getpass.getuser()),
+            actor=actor or Actor(_user()),
             clock=clock or SystemClock(),
             database=self.database,
             repository=self.repository,
@@ -160,8 +161,11 @@ class Workspace:
         with self.database.read() as tx:
             newest = head(tx)
         if newest.position and newest != self.published_head():
-            with (self.folder / "heads.jsonl").open("ab") as file:
-                file.write(msgspec.json.encode(newest) + b"\n")
+            with (self.folder / "heads.jsonl").open("a+b") as file:
+                file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+                # A line cut short by a crash must not swallow this one.
+                torn = file.read(1) not in {b"", b"\n"}
+                file.write(b"\n" * torn + msgspec.json.encode(newest) + b"\n")
         return newest
 
     def published_head(self) -> Head | None:
@@ -169,12 +173,11 @@ class Workspace:
         path = self.folder / "heads.jsonl"
         if not path.exists():
             return None
-        lines = [line for line in path.read_bytes().split(b"\n") if line]
-        try:
-            return msgspec.json.decode(lines[-1], type=Head) if lines else None
-        except msgspec.DecodeError:
-            # A line cut short by a crash; the one before it still holds.
-            return msgspec.json.decode(lines[-2], type=Head) if len(lines) > 1 else None
+        for line in reversed(path.read_bytes().split(b"\n")):
+            # A line cut short by a crash is passed over; the one before it still holds.
+            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                return msgspec.json.decode(line, type=Head)
+        return None
 
     def free_bytes(self) -> int:
         """Return how many bytes are free on the disk of the workspace."""
@@ -189,9 +192,17 @@ class Workspace:
 def _make(folder: Path, settings: Settings) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = folder / f"{_SETTINGS}.{os.getpid()}"
+        temporary = folder / f"{_SETTINGS}.{secrets.token_hex(8)}"
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(settings)) + b"\n")
-        temporary.replace(folder / _SETTINGS)
+        try:
+            # Not in place of what is there: who makes it at the same moment may have gone on with theirs.
+            os.link(temporary, folder / _SETTINGS)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            temporary.replace(folder / _SETTINGS)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise Unavailable(
             f"A workspace cannot be made at {folder}: {error.strerror}.",
@@ -218,13 +229,22 @@ def _read_settings(file: Path) -> Settings:
     return settings
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return f"uid-{os.getuid()}"
+
+
 def _lock(file: IO[str], role: str, folder: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        said = file.read()
-        pid = json.loads(said).get("pid") if said else "unknown"
+        pid = "unknown"
+        # The holder may be writing it right now.
+        with suppress(ValueError, AttributeError):
+            pid = json.loads(file.read()).get("pid", pid)
         raise Conflict(
             f"`undrift {role}` runs already on the workspace {folder} (process {pid}).",
             next_step="Use that one, or stop it first.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -22,10 +23,18 @@ DAY = timedelta(days=1)
 COLUMNS = ("temp", "wind_speed", "visib", "precip", "carrier")
 
 
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory):
+    """The folder of a workspace that was just made: copying it is cheaper than migrating another database."""
+    folder = tmp_path_factory.mktemp("blank") / "workspace"
+    Workspace.open(folder, create=True).close()
+    return folder
+
+
 @pytest.fixture
-def workspace(tmp_path):
+def workspace(tmp_path, blank):
     """An empty workspace."""
-    opened = Workspace.open(tmp_path / "workspace", create=True)
+    opened = Workspace.open(shutil.copytree(blank, tmp_path / "workspace"))
     yield opened
     opened.close()
 
@@ -33,7 +42,7 @@ def workspace(tmp_path):
 @pytest.fixture
 def http(workspace):
     """A client of the hub's application, as a program on this machine sees it."""
-    with TestClient(build_app(workspace), base_url="http://localhost:7470") as client:
+    with TestClient(build_app(workspace), base_url="http://127.0.0.1:7470") as client:
         yield client
 
 
@@ -269,6 +278,12 @@ def live_a_year(workspace, *, trouble=False):
             serving.SetRoute("flights", "late", "late", arms, "A look at version 3 again.", compare=True),
         )
     return life
+
+
+@pytest.fixture(scope="session")
+def live():
+    """Write a year into a workspace that is not this test's own."""
+    return live_a_year
 
 
 @pytest.fixture

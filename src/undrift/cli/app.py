@@ -24,6 +24,9 @@ _GROUPS: dict[str, tuple[str, ...]] = {
 }
 """By heading of the help: which file of this package has which command."""
 
+_RUNS_ALONE = frozenset({"hub", "serve", "up", "worker"})
+"""What ends when nobody looks on: its log has to say all there is to say."""
+
 _PIPE_CLOSED = 141
 _INTERRUPTED = 130
 
@@ -36,6 +39,7 @@ def make_app() -> App:
         help_formatter=TwoColumns(),
         help_format="plaintext",
         version=f"undrift {__version__}",
+        suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative=()),
         group_commands=Group("Options", sort_key=9),
     )
@@ -62,14 +66,14 @@ def run(args: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE_CLOSED
     except Exception as error:  # noqa: BLE001 - the last resort: whatever it is becomes a sentence
-        return _tell(error, as_json="--json" in args)
+        return _tell(error, as_json="--json" in args, runs_alone=bool(_RUNS_ALONE.intersection(args[:1])))
     return code if isinstance(code, int) else 0
 
 
-def _tell(error: Exception, *, as_json: bool) -> int:
-    if os.environ.get("UNDRIFT_DEBUG"):
-        traceback.print_exception(error)
+def _tell(error: Exception, *, as_json: bool, runs_alone: bool) -> int:
     said = _named(error)
+    if os.environ.get("UNDRIFT_DEBUG") or (runs_alone and type(said) is UndriftError):
+        traceback.print_exception(error)
     if as_json:
         show_json(said.to_problem(), sys.stderr)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,9 +86,10 @@ def _make(place: Path, database: str, store: str) -> Settings:
         Workspace.open(place, create=True, settings=settings).close()
     except UndriftError:
         # A database that cannot be reached leaves nothing behind, so that the next try is a first one, too.
-        (place / "workspace.json").unlink(missing_ok=True)
-        if not folder_there and place.exists() and not any(place.iterdir()):
-            place.rmdir()
+        with suppress(OSError):
+            (place / "workspace.json").unlink()
+            if not folder_there:
+                place.rmdir()
         raise
     return settings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -82,12 +83,15 @@ def _read(file: Path) -> Iterator[tuple[int, str, str, str]]:
 
 def _value(file: Path, line: int, text: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
         raise Invalid(
             f"Line {line} of {file}: the label {text[:40]!r} is no number.",
             next_step="Write 0 or 1 for a classification. Nothing was recorded.",
-        ) from None
+        )
+    return value
 
 
 def _known_at(file: Path, line: int, text: str) -> datetime | None:

@@ -46,11 +46,11 @@ class Child:
         """How it ended: an exit code, or less than 0 for the signal that ended it; None while it runs."""
         return self.process.poll()
 
-    def said(self) -> str:
-        """Return what it has said last, as far back as its start."""
+    def said(self, *, everything: bool = False) -> str:
+        """Return what it has said since its start: the last of it, or everything."""
         with self.log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(self._log_start, size - _TAIL_BYTES))
+            file.seek(self._log_start if everything else max(self._log_start, size - _TAIL_BYTES))
             return file.read().decode(errors="replace")
 
     def last_lines(self, count: int = 10) -> str:

@@ -56,9 +56,10 @@ class Process:
             first_time: The processes have not all been ready yet: what cannot get better is given up at once.
 
         Raises:
-            Unavailable: It is given up; the sentence has its last lines.
+            Unavailable: It is given up, and the sentence has its last lines; or it cannot be started now.
         """
         if self.state == "ended" and time.monotonic() >= self._start_at:
+            self._start_at = time.monotonic() + _START_S
             self._child = start_child(self._args, self._log)
             self._started_at = time.monotonic()
             self.state = "starting"
@@ -79,7 +80,7 @@ class Process:
         if self.url:
             # A hub that is not well says so with another status; it runs all the same.
             return answers(f"{self.url}/health", whatever=True)
-        return any(line.startswith(f"undrift {self._args[0]}: ") for line in child.said().splitlines())
+        return any(line.startswith(f"undrift {self._args[0]}: ") for line in child.said(everything=True).splitlines())
 
     def _bury(self, child: Child, tell: Tell, *, first_time: bool) -> None:
         quick = self.state == "starting" or time.monotonic() < self._started_at + _QUICK_S
@@ -124,7 +125,7 @@ class Supervisor:
                 # Those that run go on: a model server answers although the worker is broken.
                 if not self._complete or all(process.state == "given up" for process in self._processes):
                     raise
-                self._tell(one.name, "given up", error.to_problem())
+                self._tell(one.name, one.state, error.to_problem())
         self._complete = self._complete or all(one.state == "ready" for one in self._processes)
 
     def stop(self) -> list[str]:

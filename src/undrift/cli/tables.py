@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +17,7 @@ from undrift.data import Column
 __all__ = ["Described", "latest", "read_rows"]
 
 _UTC = pl.Datetime("us", "UTC")
-_TEXT = ("String", "Utf8")
+_KINDS: tuple[type[pl.DataType], ...] = (pl.Int64, pl.Float64, pl.Boolean)
 
 
 class Described(Protocol):
@@ -61,10 +62,10 @@ def read_rows(file: Path, dataset: Described, columns: Sequence[Column]) -> pl.D
         if file.suffix == ".parquet":
             frame = pl.read_parquet(file)
         else:
-            text = [column.name for column in columns if column.type in _TEXT]
-            header = pl.read_csv(file, n_rows=0).columns
-            overrides = {name: pl.String for name in (*text, dataset.time, dataset.known_at) if name in header}
-            frame = _as_before(pl.read_csv(file, infer_schema_length=None, schema_overrides=overrides), columns)
+            before = {column.name: column.type for column in columns}
+            raw = pl.read_csv(file, infer_schema=False)
+            times = (dataset.time, dataset.known_at)
+            frame = raw.with_columns(_typed(raw[name], before.get(name)) for name in raw.columns if name not in times)
     except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Invalid(f"{file} cannot be read: {said}", next_step="Give a CSV file in UTF-8, or Parquet.") from None
@@ -83,15 +84,22 @@ def read_rows(file: Path, dataset: Described, columns: Sequence[Column]) -> pl.D
     return frame
 
 
-def _as_before(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
-    before = {column.name: column.type for column in columns}
-    changed = []
-    for name, dtype in frame.schema.items():
-        if before.get(name) == "Float64" and dtype == pl.Int64:
-            changed.append(frame[name].cast(pl.Float64))
-        elif name in before and frame[name].is_null().all():
-            changed.append(frame[name].cast(pl.Null))
-    return frame.with_columns(changed)
+def _typed(column: pl.Series, before: str | None) -> pl.Series:
+    """Return a column of text as the type it had before if all of it fits, else as the first that fits."""
+    if column.is_null().all():
+        return column if before is None else column.cast(pl.Null)
+    if before == "String":
+        return column
+    kinds = [kind for kind in _KINDS if str(kind()) == before]
+    # Postcodes and long numbers are codes: as a number a code would lose its zeros or its last digits.
+    if kinds or not column.str.contains("^[+-]?(0[0-9]|[0-9]{19})").any():
+        kinds.extend(_KINDS)
+    for kind in kinds:
+        with suppress(pl.exceptions.PolarsError):
+            if kind is pl.Boolean:
+                return column.replace_strict({"true": True, "false": False}, return_dtype=kind)
+            return column.cast(kind)
+    return column
 
 
 def _moments(file: Path, column: pl.Series) -> pl.Series:

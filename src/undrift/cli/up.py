@@ -34,7 +34,6 @@ def up(
     # Opening makes the tables: the processes would otherwise all want to, at once.
     workspace = Workspace.open(folder)
     workspace.close()
-    stop = _stop_on_signals()
     with workspace.hold("up"):
         if port == serve_port != 0:
             raise Invalid("Hub and model server need a port each.", next_step="Give --port and --serve-port two.")
@@ -50,7 +49,7 @@ def up(
             Process("serve", ["serve", "--port", str(serve_port), *here], logs / "serve.log", url=serve_url),
         ]
         supervisor = Supervisor(processes, _tell_json if where.as_json else _tell)
-        announced = False
+        stop, announced = _stop_on_signals(), False
         if not where.as_json:
             say(f"undrift {__version__} on {folder}")
         try:
@@ -78,7 +77,9 @@ def _stop_on_signals() -> threading.Event:
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, on_signal)
+        # Under nohup, whoever started it has asked for it to stay.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, on_signal)
     return stop
 
 
@@ -97,8 +98,8 @@ def _tell_json(name: str, state: str, facts: dict[str, Any]) -> None:
 def _tell(name: str, state: str, facts: dict[str, Any]) -> None:
     if state == "ready":
         say(f"  {name:<7} ready  {facts['url'] or ''}".rstrip())
-    elif state == "ended":
+    elif "again_in_s" in facts:
         say(f"  {name:<7} ended ({facts['exit_code']}), starts again in {facts['again_in_s']:g} s; see {facts['log']}")
     else:
-        say(f"  {name:<7} given up after several tries; the others go on.")
+        say(f"  {name:<7} {state}; the others go on.")
         show_error(facts["detail"], facts["next_step"])

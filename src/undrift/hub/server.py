@@ -27,6 +27,8 @@ __all__ = ["DEFAULT_PORT", "run"]
 
 DEFAULT_PORT = 7470
 
+# Addresses that stand for all there are, and how this machine calls itself then.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - named, not listened at
 _CONNECTIONS = 1024
 _HEADERS_MS = 10_000
 _READY_S = 10.0
@@ -75,10 +77,17 @@ def run(
         bound: int = reserved.getsockname()[1]
         workspace = Workspace.open(folder)
         try:
-            open_to_others = not is_loopback(address)
-            app = build_app(workspace, allowed_hosts={*allowed_hosts, address}, insecure_no_login=open_to_others)
+            app = build_app(
+                workspace,
+                # Nobody is called 0.0.0.0, but some browsers let pages of other sites reach this machine by that name.
+                allowed_hosts={*allowed_hosts, address} - _EVERYWHERE.keys(),
+                insecure_no_login=not is_loopback(address),
+            )
             _say_to_stderr()
-            url = f"http://{f'[{address}]' if ':' in address else address}:{bound}"
+            if address in _EVERYWHERE and not allowed_hosts:
+                _log.warning("Others can come, but are turned away: name what they call this machine (--allow-host).")
+            shown = _EVERYWHERE.get(address, address)
+            url = f"http://{f'[{shown}]' if ':' in shown else shown}:{bound}"
             clean = asyncio.run(_serve(app, address, bound, lambda: on_ready(url) if on_ready else None))
         finally:
             workspace.close()

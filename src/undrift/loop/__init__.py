@@ -8,9 +8,17 @@ anything is done), *training window* (chosen by test), *rollout* (shadow, then c
 What runs the loop (`undrift.loop.durable`, `undrift.loop.training`) is not loaded by this door: only workers need it.
 """
 
-from undrift.loop.model import Cycle, Diagnosis, Retraining, Rollout, RolloutStep, TrainingWindow
+from undrift.loop.model import (
+    Cycle,
+    Diagnosis,
+    Retraining,
+    Rollout,
+    RolloutStep,
+    TrainingWindow,
+    parse_duration_s,
+)
 from undrift.loop.operations import DecideCycle, ListCycles, decide_cycle, list_cycles
-from undrift.loop.policy import Decision, decide, parse_duration_s
+from undrift.loop.policy import Decision, decide
 
 __all__ = [
     "Cycle",

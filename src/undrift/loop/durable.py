@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from undrift.core.clock import parse_time
 from undrift.core.context import Context
-from undrift.core.errors import Conflict, NotFound, UndriftError
+from undrift.core.errors import Conflict, NotFound
 from undrift.loop import turn
 from undrift.loop.deployment import Deployment
 from undrift.monitoring import Observation, Observer
@@ -67,8 +67,16 @@ class DurableLoop:
 
         _prepare_sqlite(self._url)
         DurableLoop._running = self
-        self._workflow = _declare(DBOS)
-        DBOS(
+        try:
+            self._start(DBOS)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self, dbos: Any) -> None:
+        self._workflow = _declare(dbos)
+        dbos(
             config={
                 "name": "undrift",
                 "system_database_url": self._url,
@@ -77,9 +85,8 @@ class DurableLoop:
                 "notification_listener_polling_interval_sec": 0.2,
             }
         )
-        DBOS.launch()
-        self._finish_pending(DBOS)
-        return self
+        dbos.launch()
+        self._finish_pending(dbos)
 
     def __exit__(self, *_: object) -> None:
         """Stop."""
@@ -130,7 +137,7 @@ class DurableLoop:
 
     def _finish_pending(self, dbos: Any) -> None:
         for status in dbos.list_workflows(status="PENDING"):
-            with contextlib.suppress(UndriftError):  # it is in the turn's record, and the next attempt is a new one
+            with contextlib.suppress(Exception):  # it is in the turn's record, and the next attempt is a new one
                 dbos.retrieve_workflow(status.workflow_id).get_result()
 
 

@@ -9,10 +9,30 @@ import msgspec
 
 from undrift.core.errors import Invalid
 
-__all__ = ["Cycle", "Diagnosis", "Retraining", "Rollout", "RolloutStep", "Stage", "TrainingWindow"]
+__all__ = ["Cycle", "Diagnosis", "Retraining", "Rollout", "RolloutStep", "Stage", "TrainingWindow", "parse_duration_s"]
+
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 Stage = Literal["retraining", "awaiting approval", "shadow", "canary", "promoted", "rolled back", "refused"]
 """Where a cycle stands; the last three are its ends."""
+
+
+def parse_duration_s(text: str) -> float:
+    """Return the seconds of a duration such as ``90d``, ``3h``, ``15m``.
+
+    Raises:
+        Invalid: It is not a number with one of the units s, m, h, d, w.
+
+    >>> parse_duration_s("90d")
+    7776000.0
+    """
+    try:
+        value = float(text[:-1]) * _UNITS_S[text[-1:]]
+    except (KeyError, ValueError):
+        value = -1.0
+    if not 0 <= value < 1e11:
+        raise Invalid(f"{text!r} is no duration.", next_step="Write a number and a unit: 30s, 15m, 3h, 90d or 2w.")
+    return value
 
 
 class TrainingWindow(msgspec.Struct, frozen=True):
@@ -39,9 +59,12 @@ class Retraining(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         on: Triggers: ``performance`` (an incident that is no data fault), ``schedule:30d`` (so long after the last
-        one). cooldown_s: Seconds that must lie between two retrainings. budget: At most so many within ``budget_s``
-        seconds. budget_s: The time the budget is for. windows: Training windows to choose from, by test on held-out
-        rows. held_out_s: Seconds of the newest labelled rows to test on.
+            one).
+        cooldown_s: Seconds that must lie between two retrainings.
+        budget: At most so many within ``budget_s`` seconds.
+        budget_s: The time the budget is for.
+        windows: Training windows to choose from, by test on held-out rows.
+        held_out_s: Seconds of the newest labelled rows to test on.
     """
 
     on: tuple[str, ...] = ("performance",)
@@ -50,6 +73,21 @@ class Retraining(msgspec.Struct, frozen=True, kw_only=True):
     budget_s: float = 365 * 86_400.0
     windows: tuple[TrainingWindow, ...] = (TrainingWindow("all"),)
     held_out_s: float = 14 * 86_400.0
+
+    def __post_init__(self) -> None:
+        for trigger in self.on:
+            kind, _, rest = trigger.partition(":")
+            if kind == "schedule":
+                parse_duration_s(rest)
+            elif trigger != "performance":
+                raise Invalid(f"{trigger!r} triggers nothing.", next_step="Use performance, or schedule:30d.")
+        if not self.windows:
+            raise Invalid("There is no training window to choose from.", next_step="Declare one, such as all.")
+        if self.held_out_s <= 0 or self.cooldown_s < 0 or self.budget < 0 or self.budget_s <= 0:
+            raise Invalid(
+                "A retraining holds out a stretch of rows, and has no cool-down or budget below 0.",
+                next_step="Write held_out as 14d, cooldown as 7d, budget as 12.",
+            )
 
 
 class RolloutStep(msgspec.Struct, frozen=True):
@@ -94,6 +132,10 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         shares = [step.share for step in self.steps]
         if shares != sorted(shares) or any(not 0 <= share <= 1 for share in shares):
             raise Invalid(f"The shares of a rollout rise from 0 to 1, not {shares}.")
+        if any(step.duration_s < 0 or (step.kind == "shadow" and step.share != 0) for step in self.steps):
+            raise Invalid("A shadow answers nothing, so its share is 0; and no step lasts less than nothing.")
+        if not 0 < self.alpha < 1 or self.margin < 0 or self.give_up_s <= 0:
+            raise Invalid("A rollout needs an alpha between 0 and 1, a margin of at least 0, and a time to give up.")
 
 
 class Diagnosis(msgspec.Struct, frozen=True):

@@ -8,13 +8,10 @@ from typing import Literal
 
 import msgspec
 
-from undrift.core.errors import Invalid
-from undrift.loop.model import Cycle, Retraining
+from undrift.loop.model import Cycle, Retraining, parse_duration_s
 from undrift.monitoring import Incident
 
-__all__ = ["Decision", "decide", "parse_duration_s"]
-
-_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+__all__ = ["Decision", "decide"]
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -24,24 +21,6 @@ class Decision(msgspec.Struct, frozen=True):
     trigger: str
     sentence: str
     incident: int | None = None
-
-
-def parse_duration_s(text: str) -> float:
-    """Return the seconds of a duration such as ``90d``, ``3h``, ``15m``.
-
-    Raises:
-        Invalid: It is not a number with one of the units s, m, h, d, w.
-
-    >>> parse_duration_s("90d")
-    7776000.0
-    """
-    try:
-        value = float(text[:-1]) * _UNITS_S[text[-1:]]
-    except (KeyError, ValueError):
-        value = -1.0
-    if not 0 <= value < 1e11:
-        raise Invalid(f"{text!r} is no duration.", next_step="Write a number and a unit: 30s, 15m, 3h, 90d or 2w.")
-    return value
 
 
 def decide(retraining: Retraining, cycles: Sequence[Cycle], incidents: Sequence[Incident], now: datetime) -> Decision:
@@ -62,11 +41,8 @@ def decide(retraining: Retraining, cycles: Sequence[Cycle], incidents: Sequence[
             if drop is not None:
                 trigger, sentence, incident = "performance", f"Incident {drop.number}: {drop.diagnosis}", drop.number
                 break
-        elif kind == "schedule":
-            if last is not None and (now - last).total_seconds() >= parse_duration_s(rest):
-                trigger, sentence = "schedule", f"{rest} have passed since the last retraining ended."
-        else:
-            raise Invalid(f"{one!r} triggers nothing.", next_step="Use performance, or schedule:30d.")
+        elif last is not None and (now - last).total_seconds() >= parse_duration_s(rest):
+            trigger, sentence = "schedule", f"{rest} have passed since the last retraining ended."
     if not trigger:
         return Decision("nothing", "", "Nothing asks for a retraining.")
     fault = next((found for found in incidents if found.cause == "data fault"), None)

@@ -57,8 +57,9 @@ def rule(rollout: Rollout, cycle: Cycle, windows: Sequence[Window], now: datetim
     since = cycle.rollout_since or cycle.stage_since
     if found.upper is not None and found.upper < 0:
         return Ruling("roll back", f"The challenger is worse: {said}.", evidence)
-    step = rollout.steps[cycle.step]
-    over = (now - cycle.stage_since).total_seconds() >= step.duration_s
+    # The project may declare fewer steps than when this one began.
+    lasts = rollout.steps[cycle.step].duration_s if cycle.step < len(rollout.steps) else 0.0
+    over = (now - cycle.stage_since).total_seconds() >= lasts
     if over and cycle.step + 1 < len(rollout.steps):
         return Ruling("next step", f"Nothing speaks against it so far: {said}.", evidence)
     if over and found.lower is not None and found.lower > -rollout.margin and found.mean >= rollout.worth:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from undrift.core.context import Context
-from undrift.core.errors import Invalid
+from undrift.core.errors import Conflict, Invalid, Unavailable, UndriftError
 from undrift.data import find_dataset
 from undrift.evaluation import (
     Evidence,
@@ -136,7 +137,7 @@ def retrain(
         champion: The version to beat; None for a first one.
 
     Raises:
-        Invalid: There are too few rows to train and test on.
+        Invalid: There are too few rows to train and test on, or the training function failed.
     """
     start_run(
         ctx,
@@ -156,7 +157,9 @@ def retrain(
     )
     try:
         trained = _retrain(ctx, recipe, run_id, until, windows, held_out_s, champion)
-    except Exception as error:
+    except (Conflict, Unavailable):
+        raise  # trying again can help, and a run that has ended could not
+    except UndriftError as error:
         end_run(ctx, EndRun(run_id, "failed", str(error)[:2000]))
         raise
     end_run(ctx, EndRun(run_id))
@@ -199,8 +202,12 @@ def _retrain(
         table.frame.select(recipe.features),
         task=recipe.task,
         output=recipe.label,
-        # A look-up can always come back empty in production, even when it never did in training.
-        nullable=[name for view in recipe.views for name in view.features],
+        # A look-up can always come back empty in production, even when it never did in training; and what the champion
+        # takes as missing goes on being sent.
+        nullable=[
+            *(name for view in recipe.views for name in view.features),
+            *(field.name for field in (champion.signature.inputs if champion is not None else ()) if field.nullable),
+        ],
     )
     labels = held_out[recipe.label].cast(pl.Float64).to_numpy()
     matrix = encode_frame(signature, held_out)
@@ -344,7 +351,7 @@ def _fit(recipe: Recipe, signature: Signature, frame: pl.DataFrame, window: Trai
     features = pl.DataFrame(encode_frame(signature, rows), schema=recipe.features, orient="row")
     label = rows[recipe.label]
     if window.kind != "weighted":
-        return recipe.train(features, label, recipe.seed)
+        return _train(recipe, features, label)
     if len(inspect.signature(recipe.train).parameters) < 4:
         raise Invalid(
             f"The training function of {recipe.model!r} takes no weights, which window {str(window)!r} needs.",
@@ -352,7 +359,20 @@ def _fit(recipe: Recipe, signature: Signature, frame: pl.DataFrame, window: Trai
         )
     age_days = (until - rows["predicted_at"]).dt.total_seconds() / 86_400.0
     weight = pl.Series("weight", 0.5 ** (age_days.to_numpy() / window.days))
-    return recipe.train(features, label, recipe.seed, weight)
+    return _train(recipe, features, label, weight)
+
+
+def _train(recipe: Recipe, features: pl.DataFrame, label: pl.Series, *weight: pl.Series) -> Any:
+    try:
+        return recipe.train(features, label, recipe.seed, *weight)
+    except UndriftError:
+        raise
+    except Exception as error:
+        raise Invalid(
+            f"The training function of {recipe.model!r} failed: {type(error).__name__}: {str(error)[:500]}",
+            next_step="Mend it and start the worker again.",
+            traceback="".join(traceback.format_exception(error))[-4000:],
+        ) from error
 
 
 def _most_missing(rows: pl.DataFrame, recipe: Recipe) -> dict[str, float]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from undrift.core.context import Context
-from undrift.core.errors import UndriftError
+from undrift.core.errors import Conflict, Unavailable, UndriftError
 from undrift.core.ids import derive_id
 from undrift.data import AddQuarantine, EndQuarantine, ListQuarantines, add_quarantine, end_quarantine, list_quarantines
 from undrift.loop import records
@@ -94,15 +94,13 @@ def settle_incidents(ctx: Context, deployment: Deployment, now: datetime) -> lis
 
 
 def rule_on_rollout(ctx: Context, deployment: Deployment, now: datetime) -> str:
-    """Rule on the challenger that is being rolled out; returns what was done.
-
-    Raises:
-        Conflict: Somebody moved the champion by hand meanwhile.
-    """
+    """Rule on the challenger that is being rolled out; returns what was done."""
     with ctx.read() as tx:
         cycle = records.open_cycle(tx, deployment.endpoint)
     if cycle is None or cycle.stage not in ("shadow", "canary") or cycle.stage_since >= now:
         return "nothing"
+    if _overtaken(ctx, deployment, cycle, now):
+        return "overtaken"
     windows = list_windows(ctx, ListWindows(deployment.endpoint, start=cycle.rollout_since, limit=5000))
     usable = [window for window in windows if window.measured_at is not None and not window.suspect]
     ruling = rule(deployment.rollout, cycle, usable, now)
@@ -189,6 +187,8 @@ def train_challenger(ctx: Context, deployment: Deployment, cycle_id: str, now: d
             held_out_s=deployment.retraining.held_out_s,
             champion=champion,
         )
+    except (Conflict, Unavailable):
+        raise  # somebody added rows meanwhile, or something is away: the turn is taken again
     except UndriftError as error:
         _refuse(ctx, cycle, now, f"Retraining failed: {error}", {"error": error.to_problem()})
         return None
@@ -208,6 +208,8 @@ def begin_rollout(ctx: Context, deployment: Deployment, cycle_id: str, now: date
         cycle = records.find_cycle(tx, cycle_id)
     if cycle is None or cycle.challenger is None or cycle.stage not in ("retraining", "awaiting approval"):
         return "nothing"
+    if _overtaken(ctx, deployment, cycle, now):
+        return "overtaken"
     with ctx.begin() as tx:
         if cycle.champion is None:
             sentence = "The first version passed its gates."
@@ -225,7 +227,12 @@ def begin_rollout(ctx: Context, deployment: Deployment, cycle_id: str, now: date
             return "promoted"
         step = deployment.rollout.steps[0]
         sentence = f"Version {cycle.challenger} passed its gates against version {cycle.champion}."
-        _route(ctx, cycle, step, sentence, cycle.evidence)
+        try:
+            _route(ctx, cycle, step, sentence, cycle.evidence)
+        except Conflict as error:
+            # It takes other columns than the champion: no traffic could show which is better.
+            _go(ctx, tx, cycle, "refused", now, f"It cannot be rolled out: {error}")
+            return "refused"
         _go(ctx, tx, cycle, step.kind, now, sentence, rollout_since=now)
         return step.kind
 
@@ -320,6 +327,18 @@ def _champion(ctx: Context, deployment: Deployment) -> int | None:
     register_model(ctx, RegisterModel(monitor.project, monitor.model, monitor.owner))
     standing = find_alias(ctx, FindAlias(monitor.project, monitor.model, _CHAMPION))
     return None if standing is None else standing.number
+
+
+def _overtaken(ctx: Context, deployment: Deployment, cycle: Cycle, now: datetime) -> bool:
+    """End a cycle whose champion somebody has replaced by hand meanwhile; returns whether that was so."""
+    standing = _champion(ctx, deployment)
+    if standing == cycle.champion:
+        return False
+    sentence = f"Somebody made version {standing} the champion by hand meanwhile."
+    with ctx.begin() as tx:
+        _champion_alone(ctx, deployment, standing, sentence, {})
+        _go(ctx, tx, cycle, "promoted" if standing == cycle.challenger else "rolled back", now, sentence)
+    return True
 
 
 def _route(ctx: Context, cycle: Cycle, step: RolloutStep, reason: str, evidence: dict[str, Any]) -> None:

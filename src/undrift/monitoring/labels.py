@@ -133,16 +133,16 @@ def list_corrections(ctx: Context, request: ListCorrections) -> list[LabelCorrec
 
 def join_parked(tx: sa.Connection) -> int:
     """Join parked labels to predictions that turned up since; returns how many."""
-    waiting = records.parked_ids(tx, limit=_MAX_LABELS)
-    if not waiting:
-        return 0
-    known = known_predictions(tx, waiting)
-    revision = records.next_revision(tx)
-    rows: list[dict[str, Any]] = [
-        {"id": id_, "endpoint": endpoint, "event_time": event_time, "revision": revision}
-        for id_, (endpoint, event_time) in known.items()
-    ]
-    records.unpark(tx, rows)
+    rows: list[dict[str, Any]] = []
+    last = ""
+    # All of them are looked at: those whose prediction never turns up must not stand before the others.
+    while waiting := records.parked_ids(tx, after=last, limit=_MAX_LABELS):
+        last = waiting[-1]
+        for id_, (endpoint, event_time) in known_predictions(tx, waiting).items():
+            rows.append({"id": id_, "endpoint": endpoint, "event_time": event_time})
+    if rows:
+        revision = records.next_revision(tx)
+        records.unpark(tx, [row | {"revision": revision} for row in rows])
     return len(rows)
 
 

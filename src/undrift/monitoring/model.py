@@ -100,6 +100,11 @@ class PerformanceWatch(msgspec.Struct, frozen=True, tag="performance"):
     span: int = 14
 
     def __post_init__(self) -> None:
+        if self.metric not in {"log_loss", "mean_absolute_error"}:
+            raise Invalid(
+                f"A performance watch cannot watch {self.metric!r}: it is no loss.",
+                next_step="Use log_loss for a classification, mean_absolute_error for a regression.",
+            )
         if self.drop <= 0 or self.span < 1:
             raise Invalid("A performance watch needs a drop above 0 and a span of at least one window.")
 

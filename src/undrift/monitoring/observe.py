@@ -287,17 +287,20 @@ def labelled_predictions(ctx: Context, endpoint: str, start: datetime, end: date
 def measure(frame: pl.DataFrame, task: str) -> tuple[Measure | None, dict[str, Measure]]:
     """Return how good the answers were, and each version on the rows that every arm scored.
 
+    Rows for which the model gave no number are not measured.
+
     Args:
         frame: Labelled predictions: ``label``, ``score``, ``version``, ``shadow_score``, ``shadow_version``.
         task: ``classification`` or ``regression``.
     """
     import polars as pl  # noqa: PLC0415 - see above
 
+    frame = frame.filter(pl.col("score").is_not_null())
     if frame.is_empty():
         return None, {}
     served = _measure_rows(frame, "score", task)
-    if frame["shadow_version"].null_count() < frame.height:
-        frame = frame.filter(pl.col("shadow_version").is_not_null())
+    both = frame.filter(pl.col("shadow_score").is_not_null())
+    frame = both if both.height else frame
     versions: dict[str, Measure] = {}
     for number in sorted({*frame["version"].unique(), *frame["shadow_version"].drop_nulls().unique()}):
         own = (
@@ -307,17 +310,23 @@ def measure(frame: pl.DataFrame, task: str) -> tuple[Measure | None, dict[str, M
             .then("shadow_score")
         )
         scored = frame.with_columns(own=own).filter(pl.col("own").is_not_null())
-        if scored.height:
-            versions[str(number)] = _measure_rows(scored, "own", task)
+        measured = _measure_rows(scored, "own", task) if scored.height else None
+        if measured is not None:
+            versions[str(number)] = measured
     return served, versions
 
 
-def _measure_rows(frame: pl.DataFrame, column: str, task: str) -> Measure:
+def _measure_rows(frame: pl.DataFrame, column: str, task: str) -> Measure | None:
+    import numpy as np  # noqa: PLC0415 - see above
+
     from undrift.evaluation import roc_auc, row_losses  # noqa: PLC0415 - brings numpy
 
     labels, scores = frame["label"].to_numpy(), frame[column].cast(float).to_numpy()
     auc = roc_auc(labels, scores) if task == "classification" else float("nan")
-    losses = row_losses("log_loss" if task == "classification" else "mean_absolute_error", labels, scores)
+    with np.errstate(over="ignore"):
+        losses = row_losses("log_loss" if task == "classification" else "mean_absolute_error", labels, scores)
+        if not np.isfinite([losses.mean(), labels.mean(), scores.mean()]).all():
+            return None  # numbers too large to add up; what is kept must be a number
     return Measure(
         rows=frame.height,
         loss=float(losses.mean()),

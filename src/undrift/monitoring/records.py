@@ -99,10 +99,10 @@ def list_corrections(tx: sa.Connection, endpoint: str, *, limit: int) -> list[La
     return [LabelCorrection(**row) for row in tx.execute(query).mappings()]
 
 
-def parked_ids(tx: sa.Connection, *, limit: int) -> list[str]:
-    """Return predictions that labels wait for, the longest waiting first."""
-    query = sa.select(labels.c.prediction_id).where(labels.c.event_time.is_(None)).order_by(labels.c.revision)
-    return list(tx.scalars(query.limit(limit)))
+def parked_ids(tx: sa.Connection, *, after: str, limit: int) -> list[str]:
+    """Return predictions that labels wait for, by id, those that follow an id."""
+    query = sa.select(labels.c.prediction_id).where(labels.c.event_time.is_(None), labels.c.prediction_id > after)
+    return list(tx.scalars(query.order_by(labels.c.prediction_id).limit(limit)))
 
 
 def unpark(tx: sa.Connection, rows: list[dict[str, Any]]) -> None:

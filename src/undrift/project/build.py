@@ -14,9 +14,10 @@ from undrift.blobs import Commit
 from undrift.core.context import Context
 from undrift.core.errors import Invalid, NotFound
 from undrift.data import DatasetVersion, RegisterDataset, append, find_dataset, read_newest, register_dataset
+from undrift.evaluation import NoSegmentWorseThan
 from undrift.loop.deployment import Deployment
 from undrift.loop.training import Recipe
-from undrift.monitoring import Monitor, Source
+from undrift.monitoring import Monitor, PerformanceWatch, Source
 from undrift.project.declare import DatasetDeclaration, ModelDeclaration, Project
 
 __all__ = ["Built", "build", "load_project", "snapshot_code"]
@@ -43,7 +44,13 @@ def build(ctx: Context, project: Project, *, code: str | None = None) -> Built:
         ctx: Who, where.
         project: The declarations.
         code: Commit of the code, from `snapshot_code`.
+
+    Raises:
+        Invalid: A gate or a watch does not fit its model.
+        Conflict: A dataset has another key or other time columns than it was registered with.
     """
+    for model in project.models.values():
+        _check_fits(model)
     for dataset in project.datasets.values():
         register_dataset(
             ctx,
@@ -85,7 +92,8 @@ def load_project(path: Path) -> Project:
         spec.loader.exec_module(module)
     except Exception as error:
         raise Invalid(f"{path} fails: {type(error).__name__}: {error}", next_step="Mend it and start again.") from error
-    found = [value for value in vars(module).values() if isinstance(value, Project)]
+    # One project may have several names.
+    found = list({id(value): value for value in vars(module).values() if isinstance(value, Project)}.values())
     if len(found) != 1:
         raise Invalid(f"{path} declares {len(found)} projects; one is needed.", next_step="Assign one ud.Project(...).")
     return found[0]
@@ -116,6 +124,27 @@ def snapshot_code(ctx: Context, project: str, folder: Path, pattern: str = "*.py
     )
     ctx.repository.refs.move(ref, newest, commit)
     return commit
+
+
+def _check_fits(model: ModelDeclaration) -> None:
+    """Refuse what would be found out only when a second version is to be judged, months later."""
+    taken = [*model.inputs, *(name for view in model.features for name in view.features)]
+    for gate in model.gate_list:
+        if isinstance(gate, NoSegmentWorseThan) and gate.column not in taken:
+            raise Invalid(
+                f"A gate of model {model.name!r} looks at segments of {gate.column!r}, which is none of its inputs.",
+                next_step=f"It takes {', '.join(taken)}.",
+            )
+    losses = {"classification": "log_loss", "regression": "mean_absolute_error"}
+    watched = [watch.metric for watch in model.watch_list if isinstance(watch, PerformanceWatch)]
+    judged = [gate.metric for gate in model.gate_list]
+    wrong = [metric for metric in watched if metric != losses[model.task]]
+    if model.task == "regression":
+        wrong += [metric for metric in judged if metric != losses[model.task]]
+    if wrong:
+        raise Invalid(
+            f"Model {model.name!r} is a {model.task}, which has no {wrong[0]}.", next_step=f"Use {losses[model.task]}."
+        )
 
 
 def _refresh(ctx: Context, project: str, dataset: DatasetDeclaration, until: datetime) -> DatasetVersion | None:

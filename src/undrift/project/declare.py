@@ -303,7 +303,13 @@ class Project:
             seed: Makes training repeatable.
             label_wait: How long after a window its labels are due.
             window: Length of a monitoring window.
+
+        Raises:
+            Invalid: It has no inputs, one twice, or the answer as one; a part is not of this project; the task or a
+                duration is none.
+            Conflict: Another model has that name or answers at that endpoint.
         """
+        self._check_model(name, predicts, data, inputs, features, task)
 
         def declare(train: Callable[..., Any]) -> ModelDeclaration:
             made = ModelDeclaration(
@@ -321,10 +327,43 @@ class Project:
                 label_wait_s=parse_duration_s(label_wait),
                 window_s=parse_duration_s(window),
             )
+            if made.window_s < 1:
+                raise Invalid(f"A monitoring window of {window} is too short.", next_step="Write 1h or 1d.")
+            there = next((one for one in self.models.values() if one.endpoint == made.endpoint), None)
+            if there is not None and there.name != name:
+                raise Conflict(
+                    f"The models {there.name!r} and {name!r} would both answer at {made.endpoint!r}.",
+                    next_step="Give one of them another endpoint.",
+                )
             _add(self.models, name, made, "model")
             return made
 
         return declare
+
+    def _check_model(
+        self,
+        name: str,
+        predicts: str,
+        data: DatasetDeclaration,
+        inputs: Sequence[str],
+        features: Sequence[FeatureView],
+        task: str,
+    ) -> None:
+        if task not in {"classification", "regression"}:
+            raise Invalid(f"{task!r} is no task.", next_step="Use classification or regression.")
+        taken = [*inputs, *(feature for view in features for feature in view.features)]
+        twice = sorted({one for one in taken if taken.count(one) > 1})
+        if not taken or twice or predicts in taken:
+            why = f"has {', '.join(twice)} twice" if twice else f"has its answer {predicts!r} among its inputs"
+            raise Invalid(
+                f"Model {name!r} {why if taken else 'has no inputs and no features'}.",
+                next_step="Name each column it learns from once.",
+            )
+        if self.datasets.get(data.name) is not data:
+            raise Invalid(f"Model {name!r} learns from dataset {data.name!r}, which is not of this project.")
+        foreign = [view.name for view in features if view.dataset not in self.datasets]
+        if foreign:
+            raise Invalid(f"Model {name!r} uses the feature view {foreign[0]!r}, which is not of this project.")
 
 
 def _add(there: dict[str, Any], name: str, made: object, what: str) -> None:

@@ -129,12 +129,13 @@ class App:
             if target is None or ask is None or ask.routing_revision > self.router.loaded.revision:
                 target, ask = await self._resolve(path, body, packed=headers.get("content-encoding"))
             answered = await self._desk.answer(target, ask)
-            target.latency.add(time.perf_counter() - started)
-            return answered
         except asyncio.CancelledError:
             if task not in self._late:
                 raise
             raise SlowBody(f"The body did not arrive within {_BODY_S:g} seconds.") from None
+        else:
+            target.latency.add(time.perf_counter() - started)
+            return answered
         finally:
             self._arriving.pop(task, None)
             self._late.discard(task)

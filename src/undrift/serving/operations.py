@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import sqlalchemy as sa
 
 from undrift.core.context import Context
 from undrift.core.errors import Conflict, NotFound
@@ -24,6 +23,9 @@ from undrift.serving.model import (
     check_arms,
     misfits,
 )
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 __all__ = [
     "FindAccount",

@@ -6,6 +6,7 @@ with. Where a new route cannot be loaded the old one stays, and the reason is to
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -25,6 +26,8 @@ from undrift.serving.ports import RouteSource
 from undrift.serving.runtime import Runtime
 
 __all__ = ["Loaded", "Router"]
+
+_log = logging.getLogger("undrift.serving")
 
 POLL_S = 1.0
 _RETRY_S = 10.0
@@ -113,7 +116,11 @@ class Router:
             self._wake.clear()
             with self._lock:
                 waiting, self._waiting = self._waiting, []
-            self._poll()
+            try:
+                self._poll()
+            except Exception:  # noqa: BLE001 - logged in full; this thread is the only one that will ever look again
+                _log.exception("The routing table could not be taken")
+                self.source_error = "the routing table could not be taken; the server's log says why"
             for future in waiting:
                 if not future.cancelled():
                     future.set_result(self.loaded)

@@ -6,19 +6,17 @@ model: one whose tensors lie in other files does not load.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from undrift.blobs import Repository
 from undrift.core.errors import Corrupt
 from undrift.registry import Signature
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["MODEL_FILE", "SIGNATURE_FILE", "Runtime", "load_scorer"]
+__all__ = ["MODEL_FILE", "SIGNATURE_FILE", "Runtime"]
 
 MODEL_FILE = "model.onnx"
 SIGNATURE_FILE = "signature.json"
@@ -122,16 +120,3 @@ def _unfit(artifact: str, reason: str) -> Corrupt:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-def load_scorer(repository: Repository, artifact: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Load an artifact and return its function from float32 rows (rows, inputs) to float64 scores (rows,).
-
-    It is the code that answers at an endpoint, so that a comparison before a rollout and what is served agree.
-
-    Raises:
-        NotFound: There is no such artifact.
-        Corrupt: It was altered, or it cannot be served.
-    """
-    model, signature = (repository.trees.get(artifact, name) for name in (MODEL_FILE, SIGNATURE_FILE))
-    return Runtime(artifact, model, signature).predict

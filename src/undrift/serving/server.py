@@ -10,7 +10,9 @@ import asyncio
 import errno
 import signal
 import socket
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from undrift.core.errors import Conflict, Invalid, Unavailable
 from undrift.serving.app import App, build_app
@@ -97,11 +99,30 @@ async def _serve(app: App, reserved: socket.socket, host: str, on_ready: Callabl
         loop.add_signal_handler(signal_, server.stop)
     app.start()
     announcing = loop.create_task(_announce(host, port, on_ready))
+    before = _threads()
     try:
         await server.serve()
     finally:
         announcing.cancel()
         app.close()
+        await _threads_ended(before)
+
+
+def _threads() -> set[str]:
+    try:
+        return {path.name for path in Path("/proc/self/task").iterdir()}
+    except OSError:
+        return set()
+
+
+async def _threads_ended(before: set[str]) -> None:
+    # Granian's own threads end a moment after it says so. One that comes back to an interpreter that is being taken
+    # down aborts the process.
+    for _ in range(100):
+        ours = {str(thread.native_id) for thread in threading.enumerate()}
+        if not _threads() - before - ours:
+            return
+        await asyncio.sleep(0.01)
 
 
 async def _announce(host: str, port: int, on_ready: Callable[[str, int], None]) -> None:
