@@ -1,6 +1,6 @@
 """The whole loop of undrift in one file: which parcels will be late, and what happens when the world changes.
 
-Run it with ``python examples/tiny.py``; it needs ``undrift[lightgbm]``, nothing from the network, and a few seconds.
+Run it with ``python examples/tiny.py``; it needs ``undrift[lightgbm]``, nothing from the network, and some ten seconds.
 Forty days of parcels are history. Then a model answers for every parcel sent, is told the truth a day later, and the
 loop keeps it right: on day 50 the two depots swap their roles, which no model trained before can know.
 """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
@@ -59,12 +61,12 @@ class Stage:
 
     def __init__(self, workspace, project, refresh=lambda _ctx, _until: 0):
         self.workspace = workspace
-        self.now = NOW
+        self.clock = ReplayClock(NOW)
         self.seconds = 0.0
         self.said = []
         self.loop = Recording()
-        self.context = workspace.context(Actor("ada"), clock=self)
-        self.built = build(workspace.context(WORKER, clock=self), project)
+        self.context = workspace.context(Actor("ada"), clock=self.clock)
+        self.built = build(workspace.context(WORKER, clock=self.clock), project)
         self.worker = self.make(refresh)
 
     def make(self, refresh=lambda _ctx, _until: 0):
@@ -74,14 +76,18 @@ class Stage:
             self.loop,
             refresh=refresh,
             say=self.said.append,
-            clock=type("Clock", (), {"now": lambda _: self.now})(),
+            clock=self.clock,
             pace=lambda: self.seconds,
         )
         made.start()
         return made
 
+    @property
+    def now(self):
+        return self.clock.now()
+
     def tick(self, after=timedelta()):
-        self.now += after
+        self.clock.advance_to(self.now + after)
         self.seconds += after.total_seconds() or TICK_S
         self.worker.tick()
 
@@ -117,8 +123,6 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def workspace(made, tmp_path):
-    import shutil
-
     shutil.copytree(made, tmp_path / ".undrift")
     workspace = Workspace.open(tmp_path / ".undrift")
     yield workspace
@@ -219,8 +223,29 @@ def test_labels_are_told_at_a_moment_of_their_own_and_not_too_often(live):
         live.tick(timedelta(seconds=6))
     first, second = live.loop.fresh()
     assert day(10) < first < second < day(10) + timedelta(seconds=1)
+    live.tick(timedelta(seconds=6))
     live.tick(HOUR)
-    assert live.loop.fresh() == []
+    assert len(live.loop.fresh()) == 1
+
+
+def test_labels_keep_nothing_else_waiting_and_wait_a_minute_at_most(live):
+    advance = live.loop.advance
+
+    def slowly(endpoint, now):
+        live.seconds += 600
+        return advance(endpoint, now)
+
+    live.loop.advance = slowly
+    live.label()
+    live.tick(timedelta(seconds=11))
+    live.label()
+    live.predict(day(11))
+    live.tick(10 * HOUR - timedelta(minutes=20))
+    assert len(live.loop.fresh()) == 2
+    live.label()
+    live.tick(timedelta(seconds=58))
+    live.tick(timedelta(seconds=3))
+    assert len(live.loop.fresh()) == 1
 
 
 def test_labels_of_another_endpoint_are_no_reason(live):
@@ -259,8 +284,7 @@ def test_a_worker_that_starts_again_does_not_rely_on_what_it_told_before(live):
     live.loop = Recording()
     live.worker = live.make()
     live.predict(NOW)
-    live.now += MICROSECOND
-    live.tick()
+    live.tick(MICROSECOND)
     (moment,) = live.loop.fresh()
     assert moment == day(10) + MICROSECOND
     assert before.told == []
@@ -362,7 +386,7 @@ def test_collecting_gets_rarer_while_predictions_keep_coming(stage, monkeypatch)
     report = CollectReport(rows=5)
     for _ in range(150):
         stage.tick()
-    gaps = [after - before for before, after in zip(rounds, rounds[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(rounds)]
     assert gaps == [4, 8, 16, 32, 60, 60, 60]
     report = CollectReport()
     stage.tick(timedelta(minutes=2))

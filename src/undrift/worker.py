@@ -36,6 +36,7 @@ WORKER = Actor("worker", "service")
 TICK_S = 2.0
 _LONGEST_COLLECT_S = 60.0
 _LABELS_S = 10.0
+_LONGEST_LABELS_S = 60.0
 _FIRST_RETRY_S = 2.5
 _LONGEST_RETRY_S = 300.0
 _DAY_S = 86_400.0
@@ -67,7 +68,8 @@ class _State:
         decided: A person has decided since.
         supplied: Rows have come since from others than this worker.
         refreshed: Rows have come since from the project's own sources.
-        not_before: When to go on, by the pace: labels may keep coming, or the last try failed.
+        retry_at: When to try again what failed, by the pace.
+        labels_at: When labels are a reason again, by the pace: they may keep coming.
         failures: How often in a row it failed.
         waits: Its model has nothing to learn from, which has been said.
     """
@@ -77,7 +79,7 @@ class _State:
         self.mark: datetime | None = None
         self.told: datetime | None = None
         self.labelled = self.decided = self.supplied = self.refreshed = False
-        self.not_before = 0.0
+        self.retry_at = self.labels_at = 0.0
         self.failures = 0
         self.waits = False
 
@@ -228,7 +230,7 @@ class Worker:
 
     def _bring_forward(self, endpoint: str) -> None:
         state = self._states[endpoint]
-        if self._loop is None or (self._pace() < state.not_before and not state.decided):
+        if self._loop is None or (self._pace() < state.retry_at and not state.decided):
             return
         latest = self._latest(endpoint, self._clock.now())
         length, wait = self._lengths(endpoint)
@@ -237,7 +239,8 @@ class Worker:
         moved = mark != state.mark
         # The loop asks once for a first version by itself; rows that come later are a reason to ask again.
         ask_again = state.last is None and (state.mark is None or state.supplied or (moved and state.refreshed))
-        if not (moved or state.labelled or state.decided or ask_again):
+        labelled = state.labelled and self._pace() >= state.labels_at
+        if not (moved or labelled or state.decided or ask_again):
             return
         if ask_again and not self._has_rows(endpoint, state):
             return
@@ -251,14 +254,15 @@ class Worker:
         except BaseException:
             state.failures += 1
             state.decided = False
-            state.not_before = self._pace() + min(_FIRST_RETRY_S * 2.0**state.failures, _LONGEST_RETRY_S)
+            state.retry_at = self._pace() + min(_FIRST_RETRY_S * 2.0**state.failures, _LONGEST_RETRY_S)
             # What was due stays due.
             state.mark = None
             raise
-        state.mark, state.failures = mark, 0
+        state.mark, state.failures, state.retry_at = mark, 0, 0.0
         state.labelled = state.decided = state.supplied = state.refreshed = False
-        # Labels that keep coming may cost a tenth of the time, no more.
-        state.not_before = self._pace() + max(_LABELS_S, 10 * (self._pace() - began))
+        if labelled:
+            # Labels that keep coming may cost a tenth of the time, no more.
+            state.labels_at = self._pace() + min(max(_LABELS_S, 10 * (self._pace() - began)), _LONGEST_LABELS_S)
         self._say_seen(endpoint, moment, seen)
 
     def _has_rows(self, endpoint: str, state: _State) -> bool:

@@ -16,6 +16,7 @@ import pytest
 from undrift.cli.processes import answers
 from undrift.cli.routes import WorkspaceRoutes
 from undrift.core.errors import NotFound
+from undrift.loop import ListCycles, list_cycles
 from undrift.workspace import Workspace
 
 
@@ -86,6 +87,54 @@ def test_a_worker_of_a_project_ends_cleanly_too(start, folder, project_file):
     began = time.monotonic()
     assert end(process, signal.SIGINT) == (0, "")
     assert time.monotonic() - began < 5
+
+
+SLOW_PROJECT = """
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+import polars as pl
+import undrift as ud
+
+def read(since, until):
+    moments = [until - timedelta(hours=hour) for hour in range(1, 2000)] if since is None else []
+    return pl.DataFrame({"id": [str(n) for n in range(len(moments))], "at": moments, "km": [1.0] * len(moments),
+                         "late": [0, 1] * (len(moments) // 2) + [0] * (len(moments) % 2)})
+
+shop = ud.Project("shop", owner="ada@example.com")
+orders = shop.dataset("orders", key="id", time="at", source=read)
+
+@shop.model("late", predicts="late", data=orders, inputs=["km"])
+def train(rows, late, seed):
+    Path(__file__).with_name("trainings").open("a").write("x")
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_a_training_is_cut_off_by_a_stop_and_gone_on_with_at_the_next_start(start, folder):
+    (folder.parent / "project.py").write_text(SLOW_PROJECT)
+    (folder / "workspace.json").write_text('{"format": 1, "project": "project.py"}')
+    trainings = folder.parent / "trainings"
+
+    def train_once_more(so_far):
+        process = start("worker")
+        until = time.monotonic() + 60
+        while not trainings.exists() or len(trainings.read_text()) == so_far:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        return process
+
+    process = train_once_more(0)
+    began = time.monotonic()
+    assert end(process, signal.SIGTERM) == (0, "undrift worker: ready (late)\n")
+    assert time.monotonic() - began < 8
+    assert "is cut off; it is resumed at the next start." in process.stderr.read()
+    train_once_more(1)
+    workspace = Workspace.open(folder)
+    (cycle,) = list_cycles(workspace.context(), ListCycles())
+    workspace.close()
+    assert cycle.stage == "retraining"
 
 
 def test_a_second_worker_is_told_who_runs_already(call, folder):

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from cyclopts import CycloptsError
 
 import undrift as ud
 from undrift.cli.app import make_app
@@ -85,7 +86,7 @@ def test_every_command_line_is_one_the_program_takes(said):
 
 
 def test_a_command_line_the_program_does_not_take_is_found():
-    with pytest.raises(Exception, match=r"(?i)unknown"):
+    with pytest.raises(CycloptsError, match=r"(?i)unknown"):
         make_app().parse_args(["status", "--colour"], exit_on_error=False, print_error=False)
 
 
@@ -101,6 +102,20 @@ def test_every_command_an_error_names_is_there():
         for name in _NAMED.findall(file.read_text(encoding="utf-8"))
     }
     assert {(file, name) for file, name in named if name not in known_commands()} == set()
+
+
+def test_every_command_line_the_hub_shows_is_one_the_program_takes():
+    templates = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "src").rglob("*.html"))
+    shown = re.findall(r"<code>undrift ([^<]+)</code>", templates)
+    assert shown
+    refused = {}
+    for said in shown:
+        try:
+            words = shlex.split(re.sub(r"{{.*?}}", "x", said))
+            make_app().parse_args(words, exit_on_error=False, print_error=False)
+        except CycloptsError as error:
+            refused[said] = str(error)
+    assert refused == {}
 
 
 def test_every_make_target_a_page_names_is_there():

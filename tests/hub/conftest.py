@@ -31,12 +31,43 @@ def blank(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def lived(blank, tmp_path_factory):
+    """The folder of a workspace after a year in which everything came right again."""
+    return _lived(blank, tmp_path_factory.mktemp("lived") / "workspace", trouble=False)
+
+
+@pytest.fixture(scope="session")
+def lived_in_trouble(blank, tmp_path_factory):
+    """The folder of a workspace after a year that ends with something wrong."""
+    return _lived(blank, tmp_path_factory.mktemp("trouble") / "workspace", trouble=True)
+
+
+def _lived(blank, folder, *, trouble):
+    workspace = Workspace.open(shutil.copytree(blank, folder))
+    live_a_year(workspace, trouble=trouble)
+    workspace.close()
+    return folder
+
+
 @pytest.fixture
-def workspace(tmp_path, blank):
-    """An empty workspace."""
-    opened = Workspace.open(shutil.copytree(blank, tmp_path / "workspace"))
+def workspace(tmp_path, request):
+    """A workspace: empty, or after the year that the test asks for."""
+    asked = {"year": "lived", "troubled_year": "lived_in_trouble"}
+    template = next((folder for name, folder in asked.items() if name in request.fixturenames), "blank")
+    opened = Workspace.open(shutil.copytree(request.getfixturevalue(template), tmp_path / "workspace"))
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def year(workspace):
+    """The workspace has a year behind it in which everything came right again."""
+
+
+@pytest.fixture
+def troubled_year(workspace):
+    """The workspace has a year behind it that ends with something wrong."""
 
 
 @pytest.fixture
@@ -278,24 +309,6 @@ def live_a_year(workspace, *, trouble=False):
             serving.SetRoute("flights", "late", "late", arms, "A look at version 3 again.", compare=True),
         )
     return life
-
-
-@pytest.fixture(scope="session")
-def live():
-    """Write a year into a workspace that is not this test's own."""
-    return live_a_year
-
-
-@pytest.fixture
-def year(workspace):
-    """The workspace after a year in which everything came right again."""
-    return live_a_year(workspace)
-
-
-@pytest.fixture
-def troubled_year(workspace):
-    """The workspace after a year that ends with something wrong."""
-    return live_a_year(workspace, trouble=True)
 
 
 @pytest.fixture

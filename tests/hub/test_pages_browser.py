@@ -5,6 +5,7 @@ Set ``UNDRIFT_SCREENSHOTS`` to a folder to keep what the browser saw.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -12,8 +13,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from undrift.workspace import Workspace
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -27,6 +26,8 @@ WIDER_THAN_THE_WINDOW = """() => [...document.querySelectorAll("body *")].filter
     const box = one.getBoundingClientRect();
     return box.width && box.right > innerWidth + 1 && !one.closest(".table, .skip, .chart");
 }).map(one => one.outerHTML.slice(0, 80))"""
+CUT_OFF = """() => [...document.querySelectorAll(".table")].filter(one => one.scrollWidth > one.clientWidth + 1)
+    .map(one => one.getAttribute("aria-label"))"""
 CONTRAST = """() => {
     const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
     const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92
@@ -64,13 +65,9 @@ def chromium(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def hub(blank, tmp_path_factory, request):
+def hub(lived_in_trouble, tmp_path_factory):
     """The address of a hub with a troubled year behind it."""
-    live_a_year = request.getfixturevalue("live")
-    folder = shutil.copytree(blank, tmp_path_factory.mktemp("browser") / "workspace")
-    workspace = Workspace.open(folder)
-    live_a_year(workspace, trouble=True)
-    workspace.close()
+    folder = shutil.copytree(lived_in_trouble, tmp_path_factory.mktemp("browser") / "workspace")
     process = subprocess.Popen([sys.executable, "-c", RUN, str(folder)], stdout=subprocess.PIPE, text=True)
     yield process.stdout.readline().strip()
     process.terminate()
@@ -78,24 +75,25 @@ def hub(blank, tmp_path_factory, request):
     process.stdout.close()
 
 
+def show(page, width, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900})
+
+
 @pytest.fixture
 def look(chromium, hub):
     """Open a page at a width; what the browser complained of is in ``page.complaints``."""
     opened = []
 
-    def open_page(path, width=1400, scheme="light"):
+    def open_page(path, width=1400):
         page = chromium.new_page()
         opened.append(page)
         page.complaints = []
         page.on("console", lambda message: page.complaints.append(message.text))
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.on("request", lambda asked: asked.url.startswith(hub) or page.complaints.append(asked.url))
-        page.emulate_media(color_scheme=scheme)
-        page.set_viewport_size({"width": width, "height": 900})
+        show(page, width, "light")
         page.goto(hub + path)
-        if folder := os.environ.get("UNDRIFT_SCREENSHOTS"):
-            name = path.strip("/").replace("/", "-") or "overview"
-            page.screenshot(path=Path(folder) / f"{name}-{width}-{scheme}.png", full_page=True)
         return page
 
     yield open_page
@@ -103,16 +101,32 @@ def look(chromium, hub):
         page.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_fits_its_window_and_can_be_read(look, path, width, scheme):
-    page = look(path, width, scheme)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate(WIDER_THAN_THE_WINDOW) == []
-    assert page.evaluate(CONTRAST) == []
+def test_a_page_fits_its_window_and_can_be_read(look, path):
+    page = look(path)
+    for width in WIDTHS:
+        for scheme in ("light", "dark"):
+            show(page, width, scheme)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.evaluate(WIDER_THAN_THE_WINDOW) == []
+            assert page.evaluate(CUT_OFF) == []
+            assert page.evaluate(CONTRAST) == []
+            if folder := os.environ.get("UNDRIFT_SCREENSHOTS"):
+                name = path.strip("/").replace("/", "-") or "overview"
+                page.screenshot(path=Path(folder) / f"{name}-{width}-{scheme}.png", full_page=True)
     # The browser itself reports the page that is not there.
     assert [said for said in page.complaints if "404 (Not Found)" not in said] == []
+
+
+def test_what_cannot_be_read_would_be_noticed(look):
+    page = look("/incidents", 360)
+    page.evaluate("""() => {
+        document.querySelector("h1").style = "color: #aaa; min-width: 500px";
+        document.querySelector("tbody td").style = "min-width: 600px; display: block";
+    }""")
+    assert len(page.evaluate(CONTRAST)) == 1
+    assert len(page.evaluate(WIDER_THAN_THE_WINDOW)) == 1
+    assert page.evaluate(CUT_OFF) == ["Incidents, newest first"]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -128,7 +142,7 @@ def test_the_curve_is_as_wide_as_the_page_and_its_text_keeps_its_size(look, widt
     moments = page.evaluate(
         "[...document.querySelectorAll('text.moment')].map(t => t.getBoundingClientRect()).map(b => [b.left, b.right])"
     )
-    assert all(before[1] < after[0] for before, after in zip(moments, moments[1:], strict=False))
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(moments))
 
 
 def test_the_curve_tells_data_faults_from_drops_by_more_than_colour(look):
@@ -186,5 +200,5 @@ def test_evidence_opens_without_a_script(look):
 
 def test_tables_become_sheets_on_a_small_screen(look):
     page = look("/incidents", 360)
-    assert page.locator("tbody td").first.evaluate("one => getComputedStyle(one, '::before').content") == '"Endpoint"'
+    assert page.locator("tbody td").first.evaluate("one => getComputedStyle(one, '::before').content") == '"State"'
     assert page.locator(".table").first.evaluate("one => one.scrollWidth <= one.clientWidth")

@@ -361,7 +361,7 @@ def test_collectors_that_are_killed_for_real_lose_and_double_nothing(ctx, folder
     chance = random.Random(20130401)
     expected, wal = [], Wal(folder, rotate_bytes=20_000)
     argv = [sys.executable, "-c", COLLECTOR, f"sqlite:///{tmp_path}/undrift.db", str(tmp_path / "blobs"), str(folder)]
-    for _ in range(4):
+    for _ in range(2):
         child = subprocess.Popen(argv, stdout=subprocess.PIPE)
         assert child.stdout.readline() == b"ready\n"
         until = time.monotonic() + chance.uniform(0.05, 0.25)

@@ -290,7 +290,7 @@ def _diagnose(ctx: Context, deployment: Deployment, incident: Incident, now: dat
         score_mean=metrics.get("score_mean", 0.0),
     )
     diagnosis = diagnose_performance(reference, recent, number, _moved(ctx, deployment, version, recent))
-    action = _intention(ctx, deployment, incident, now) if diagnosis.action == "retrain" else "Nothing is done."
+    action = _intention(ctx, deployment, now) if diagnosis.action == "retrain" else "Nothing is done."
     describe_incident(ctx, DescribeIncident(incident.number, diagnosis.sentence, action, diagnosis.evidence))
 
 
@@ -312,13 +312,15 @@ def _moved(ctx: Context, deployment: Deployment, version: ModelVersion, windows:
     )
 
 
-def _intention(ctx: Context, deployment: Deployment, incident: Incident, now: datetime) -> str:
+def _intention(ctx: Context, deployment: Deployment, now: datetime) -> str:
     with ctx.read() as tx:
         current = records.open_cycle(tx, deployment.endpoint)
         cycles = records.list_cycles(tx, endpoint=deployment.endpoint)
+    if current is not None and current.challenger is None:
+        return "A retraining is under way already."
     if current is not None:
         return f"Version {current.challenger} is being rolled out already."
-    decision = decide(deployment.retraining, cycles, [incident], now)
+    decision = decide(deployment.retraining, cycles, _open_incidents(ctx, deployment), now)
     return "It is retrained." if decision.action == "retrain" else f"Not retrained yet: {decision.sentence}"
 
 
@@ -330,13 +332,17 @@ def _champion(ctx: Context, deployment: Deployment) -> int | None:
 
 
 def _overtaken(ctx: Context, deployment: Deployment, cycle: Cycle, now: datetime) -> bool:
-    """End a cycle whose champion somebody has replaced by hand meanwhile; returns whether that was so."""
+    """End a cycle whose champion was replaced or challenger retired by hand meanwhile; returns whether it was so."""
     standing = _champion(ctx, deployment)
-    if standing == cycle.champion:
-        return False
     sentence = f"Somebody made version {standing} the champion by hand meanwhile."
+    if standing == cycle.champion:
+        challenger = find_version(ctx, FindVersion(cycle.project, cycle.model, number=cycle.challenger))
+        if challenger.state != "retired":
+            return False
+        sentence = f"Somebody retired version {challenger.number} meanwhile: {challenger.state_reason}"
     with ctx.begin() as tx:
-        _champion_alone(ctx, deployment, standing, sentence, {})
+        if standing is not None:
+            _champion_alone(ctx, deployment, standing, sentence, {})
         _go(ctx, tx, cycle, "promoted" if standing == cycle.challenger else "rolled back", now, sentence)
     return True
 

@@ -41,7 +41,7 @@ def signature_of(features: pl.DataFrame, *, task: str, output: str, nullable: Se
         elif dtype.is_integer():
             fields.append(Field(name, "int", missing))
         elif dtype.is_float() or dtype.is_decimal():
-            fields.append(Field(name, "float", missing or bool(column.is_nan().any())))
+            fields.append(Field(name, "float", missing or (dtype.is_float() and bool(column.is_nan().any()))))
         else:
             raise Invalid(
                 f"Column {name!r} is of type {dtype}; a model takes numbers, booleans and strings.",

@@ -133,7 +133,7 @@ def _model(tx: Any, project: str, name: str) -> Model:
         known = [one.name for one in records.list_models(tx, project)]
         raise NotFound(
             f"There is no model {name!r} in project {project!r}.",
-            next_step=f"Known are: {', '.join(known)}." if known else "Train one with `undrift run`, or register one.",
+            next_step=f"Known are: {', '.join(known)}." if known else "Declare one in project.py and run `undrift up`.",
             model=name,
             project=project,
         )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["load_scorer", "package", "scorer"]
 
 _OPSET = 15
+_NAME = "model"
+"""Without a name the converters make one up, and the same model would be another artifact each time."""
 # Of scores below 1; of larger ones it is relative, as the precision of float32 is.
 _TOLERANCE = 1e-4
 
@@ -128,13 +130,13 @@ def _converted(estimator: Any, module: str, inputs: int) -> Any:
         from onnxmltools.convert.common.data_types import FloatTensorType  # noqa: PLC0415
 
         types = [("features", FloatTensorType([None, inputs]))]
-        return convert_lightgbm(estimator, initial_types=types, zipmap=False, target_opset=_OPSET)
+        return convert_lightgbm(estimator, _NAME, initial_types=types, zipmap=False, target_opset=_OPSET)
     from skl2onnx import convert_sklearn  # noqa: PLC0415 - an extra
     from skl2onnx.common.data_types import FloatTensorType as SklearnFloat  # noqa: PLC0415
 
     options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None
     types = [("features", SklearnFloat([None, inputs]))]
-    return convert_sklearn(estimator, initial_types=types, options=options, target_opset=_OPSET)
+    return convert_sklearn(estimator, _NAME, initial_types=types, options=options, target_opset=_OPSET)
 
 
 def _session(model: bytes) -> Any:

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from granian.rsgi import ProtocolClosed, ProtocolError  # type: ignore[attr-defined]  # public, but not said so
+
 from undrift.core.clock import Clock
 from undrift.core.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, UndriftError
 from undrift.serving.answering import oip_body, predict_body
@@ -27,7 +29,9 @@ __all__ = ["BODY_LIMIT", "App", "build_app"]
 
 BODY_LIMIT = 8 << 20
 _READ_IN_LINE = 1 << 20
-_BODY_S = 15.0
+_SMALL_BODY = 64 << 10
+_STALLED_S = 1.0
+_BODY_S = 12.0
 _CATCH_UP_S = 5.0
 _TICK_S = 1.0
 
@@ -102,6 +106,8 @@ class App:
                 proto.response_bytes(status, [("content-type", kind), ("cache-control", "no-store")], body)
         except UndriftError as error:
             self._refuse(proto, error)
+        except (ProtocolClosed, ProtocolError):
+            self.metrics.errors["client_gone"] += 1
         except Exception:  # noqa: BLE001 - logged in full below; the client is answered whatever happens
             _log.exception("A request failed in a way nobody thought of")
             self._refuse(proto, UndriftError("The server failed at this request.", next_step="Its log says why."))
@@ -115,18 +121,24 @@ class App:
             _check_kind(kind)
         length = headers.get("content-length")
         size = 0 if length is None else int(length)
-        self._admit(size)
+        if size > BODY_LIMIT:
+            raise _too_large()
+        try:
+            self.admission.enter()
+        except Unavailable:
+            self.metrics.shed += 1
+            raise
         task = asyncio.current_task(self._loop)
         self._arriving[task] = started
         try:
-            body: bytes = await proto() if length is not None else await _pieces(proto)
+            body: bytes = await (self._large_body(proto) if length is None or size > _SMALL_BODY else proto())
             del self._arriving[task]
             target = self._targets.get(path)
             ask = None
             if target is not None and size <= _READ_IN_LINE:
                 with suppress(Invalid):
                     ask = target.read(body)
-            if target is None or ask is None or ask.routing_revision > self.router.loaded.revision:
+            if target is None or ask is None or (ask.routing_revision and self._behind(target, ask.routing_revision)):
                 target, ask = await self._resolve(path, body, packed=headers.get("content-encoding"))
             answered = await self._desk.answer(target, ask)
         except asyncio.CancelledError:
@@ -139,16 +151,25 @@ class App:
         finally:
             self._arriving.pop(task, None)
             self._late.discard(task)
-            self.admission.leave(size)
+            self.admission.leave()
 
-    def _admit(self, size: int) -> None:
-        if size > BODY_LIMIT:
-            raise _too_large()
+    async def _large_body(self, proto: Any) -> bytes:
+        pieces = []
+        size = 0
         try:
-            self.admission.enter(size)
+            async for piece in proto:
+                if size + len(piece) > BODY_LIMIT:
+                    raise _too_large()
+                self.admission.take_bytes(len(piece))
+                size += len(piece)
+                pieces.append(piece)
         except Unavailable:
             self.metrics.shed += 1
             raise
+        else:
+            return b"".join(pieces)
+        finally:
+            self.admission.give_bytes(size)
 
     async def _resolve(self, path: str, body: bytes, *, packed: str | None) -> tuple[Target, Ask]:
         """Find out who is asked what, by the newest routes if the client says that it has set them."""
@@ -160,7 +181,7 @@ class App:
                 raise self._pages.missing(self.router.loaded, path)
             ask = await self._desk.aside(target.read, body)
             wanted = ask.routing_revision
-            if wanted <= self.router.loaded.revision:
+            if not self._behind(target, wanted):
                 return target, ask
         except (Invalid, NotFound):
             # What is wrong by the routes of a second ago may be right by those the client has just set.
@@ -172,6 +193,11 @@ class App:
         if target is None:
             raise self._pages.missing(self.router.loaded, path)
         return target, await self._desk.aside(target.read, body)
+
+    def _behind(self, target: Target, wanted: int) -> bool:
+        """Say whether a client that has seen a revision could be answered by a route from before it."""
+        loaded, route = self.router.loaded, target.loaded.route
+        return wanted > loaded.revision or (wanted > route.revision and route.endpoint in loaded.problems)
 
     async def _catch_up(self, path: str, wanted: int) -> None:
         said = self.router.source_error
@@ -193,8 +219,9 @@ class App:
                 next_step="Send the revision that setting the route gave back.",
                 newest=loaded.revision,
             )
-        problem = next((said for endpoint, said in loaded.problems.items() if endpoint in path.split("/")), None)
-        if problem is not None:
+        target = self._targets.get(path)
+        if target is not None and self._behind(target, wanted):
+            problem = loaded.problems[target.loaded.route.endpoint]
             raise Unavailable(problem, next_step="Set a route to another version.", retry_s=10)
 
     def _refuse(self, proto: Any, error: UndriftError) -> None:
@@ -208,25 +235,18 @@ class App:
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
+        syncing = None
         while True:
             await asyncio.sleep(_TICK_S)
-            await loop.run_in_executor(self._syncer, self.log.sync)
-            too_old = time.perf_counter() - _BODY_S
+            # A disk that hangs must not keep slow clients in.
+            if syncing is None or syncing.done():
+                syncing = loop.run_in_executor(self._syncer, self.log.sync)
+            now = time.perf_counter()
+            self.admission.stalled = sum(since < now - _STALLED_S for since in self._arriving.values())
             for task, since in list(self._arriving.items()):
-                if since < too_old and task is not None:
+                if since < now - _BODY_S and task is not None:
                     self._late.add(task)
                     task.cancel()
-
-
-async def _pieces(proto: Any) -> bytes:
-    pieces = []
-    size = 0
-    async for piece in proto:
-        size += len(piece)
-        if size > BODY_LIMIT:
-            raise _too_large()
-        pieces.append(piece)
-    return b"".join(pieces)
 
 
 def _too_large() -> TooLarge:

@@ -6,7 +6,6 @@ become an `Ask`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
@@ -21,7 +20,7 @@ __all__ = ["Ask", "Extras", "PredictionId", "ask_of", "decoded", "microseconds",
 
 _ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}\Z"
 PredictionId = Annotated[str, msgspec.Meta(pattern=_ID)]
-_is_id = re.compile(_ID).match
+Revision = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SAID = 300
@@ -41,7 +40,7 @@ class Extras(msgspec.Struct, forbid_unknown_fields=True):
     prediction_ids: list[PredictionId] | None = None
     event_times: list[str] | str | None = None
     keys: list[str] | None = None
-    routing_revision: int | None = None
+    routing_revision: Revision | None = None
     content_type: str | None = None
 
 
@@ -123,7 +122,8 @@ def wanted_revision(body: bytes) -> int:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0
     inside = found.parameters.get("routing_revision")
-    return max(found.routing_revision, inside if type(inside) is int else 0)
+    wanted = max(found.routing_revision, inside if type(inside) is int else 0)
+    return wanted if wanted < 2**63 else 0
 
 
 def predict_reader(contract: Contract) -> Callable[[bytes], Ask]:
@@ -140,7 +140,7 @@ def predict_reader(contract: Contract) -> Callable[[bytes], Ask]:
             ("ids", list[PredictionId] | None, None),
             ("event_times", list[str] | str | None, None),
             ("keys", list[str] | None, None),
-            ("routing_revision", int | None, None),
+            ("routing_revision", Revision | None, None),
         ],
         forbid_unknown_fields=True,
     )

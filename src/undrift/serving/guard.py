@@ -89,36 +89,56 @@ def check_origin(host: str, origin: str | None, fetch_site: str | None) -> None:
 class Admission:
     """Keeps what is in flight within what can be answered soon; what is over is told so at once.
 
-    A request counts from its headers to its answer; its rows count once they are known to need a thread of their own.
-    Queueing more would help nobody: all would wait longer, and time out later.
+    A request counts from its headers to its answer, unless its body has been on the way for long: those who wait for a
+    slow client keep nobody else out. The bytes of large bodies count as they arrive; rows count while they wait for a
+    thread. Queueing more would help nobody: all would wait longer, and time out later.
 
     Args:
         requests: At most so many at a time.
         rows: At most so many rows in threads, waiting or being scored.
-        body_bytes: At most so many bytes of bodies at a time.
+        body_bytes: At most so many bytes of large bodies at a time.
+
+    Attributes:
+        requests: In flight now.
+        stalled: Those of them whose client is slow.
+        rows: In threads now.
+        body_bytes: Of large bodies now.
     """
 
     def __init__(self, *, requests: int = 1000, rows: int = 20_000, body_bytes: int = 64 << 20) -> None:
         self._most = (requests, rows, body_bytes)
         self.requests = 0
+        self.stalled = 0
         self.rows = 0
         self.body_bytes = 0
 
-    def enter(self, body_bytes: int) -> None:
+    def enter(self) -> None:
         """Let a request in.
 
         Raises:
             Unavailable: Too much is in flight.
         """
-        if self.requests >= self._most[0] or (self.body_bytes and self.body_bytes + body_bytes > self._most[2]):
+        if self.requests - self.stalled >= self._most[0]:
             raise _too_much()
         self.requests += 1
-        self.body_bytes += body_bytes
 
-    def leave(self, body_bytes: int) -> None:
-        """Say that the request was answered."""
+    def leave(self) -> None:
+        """Say that a request was answered."""
         self.requests -= 1
-        self.body_bytes -= body_bytes
+
+    def take_bytes(self, count: int) -> None:
+        """Let more of a large body in.
+
+        Raises:
+            Unavailable: Too much is there.
+        """
+        if self.body_bytes + count > self._most[2]:
+            raise _too_much()
+        self.body_bytes += count
+
+    def give_bytes(self, count: int) -> None:
+        """Say that a large body is not needed any more."""
+        self.body_bytes -= count
 
     def take_rows(self, rows: int) -> None:
         """Let rows wait for a thread.

@@ -158,8 +158,10 @@ class Router:
                     routes[endpoint] = known
         self._table = table
         self._retry_at = time.monotonic() + _RETRY_S
-        self.loaded = Loaded(table.revision, routes, problems)
-        self._changed(self.loaded)
+        loaded = Loaded(table.revision, routes, problems)
+        # First those who answer, then the revision: it may be late in saying what is served, never early.
+        self._changed(loaded)
+        self.loaded = loaded
         self._artifacts.prune({arm.artifact for one in routes.values() for arm in one.route.arms})
 
     def _load(self, route: Route, runtimes: dict[str, Runtime]) -> LoadedRoute:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import resource
 import signal
 import socket
 import threading
@@ -21,6 +22,7 @@ __all__ = ["App", "build_app", "run"]
 
 _HEADERS_MS = 10_000
 _BACKLOG = 1024
+_CONNECTIONS = 4096
 
 
 def run(
@@ -43,8 +45,17 @@ def run(
         Unavailable: The address cannot be listened at.
     """
     with _reserve(host, port) as reserved:
+        _allow_connections()
         app = make_app()
         asyncio.run(_serve(app, reserved, host, on_ready))
+
+
+def _allow_connections() -> None:
+    # The usual soft limit of 1,024 files would be met by as many idle clients.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * _CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 4 * _CONNECTIONS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _reserve(host: str, port: int) -> socket.socket:
@@ -52,6 +63,7 @@ def _reserve(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65_535:
         raise Invalid(f"{port} is no port.", next_step="Choose one between 1 and 65535, or 0 for any that is free.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    reserved = socket.socket(family, socket.SOCK_STREAM)
     try:
         if port:
             # Without SO_REUSEPORT this fails where anybody listens, who may share it, too: two servers on one port
@@ -59,11 +71,11 @@ def _reserve(host: str, port: int) -> socket.socket:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((host, port))
-        reserved = socket.socket(family, socket.SOCK_STREAM)
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind((host, port))
     except OSError as error:
+        reserved.close()
         if error.errno == errno.EADDRINUSE:
             raise Conflict(
                 f"Port {port} of {host} is in use.",
@@ -92,6 +104,7 @@ async def _serve(app: App, reserved: socket.socket, host: str, on_ready: Callabl
         http1_settings=HTTP1Settings(header_read_timeout=_HEADERS_MS),
         websockets=False,
         backlog=_BACKLOG,
+        backpressure=_CONNECTIONS,
         log_enabled=False,
     )
     loop = asyncio.get_running_loop()

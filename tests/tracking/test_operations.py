@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from undrift.core import ReplayClock, new_id
+from undrift.core.errors import Conflict, Invalid, NotFound, TooLarge
+from undrift.events import ListEvents, list_events
+from undrift.tracking import (
+    EndRun,
+    FindRun,
+    ListRuns,
+    LogRun,
+    MetricPoint,
+    RunLink,
+    StartRun,
+    end_run,
+    find_run,
+    list_runs,
+    log_run,
+    start_run,
+    tables,
+)
+
+START = datetime(2013, 1, 1, tzinfo=UTC)
+DATA = RunLink("input", "dataset_version", "departures", "d" * 64)
+MODEL = RunLink("output", "tree", "model", "e" * 64)
+
+
+def begin(ctx, **given):
+    return start_run(ctx, StartRun(**({"project": "flights", "experiment": "late", "name": "first"} | given)))
+
+
+def find(ctx, run):
+    return find_run(ctx, FindRun(run.id))
+
+
+def log(ctx, run, **what):
+    log_run(ctx, LogRun(run.id, **what))
+
+
+def types(ctx):
+    return [event.type for event in list_events(ctx, ListEvents())][::-1]
+
+
+def points(ctx):
+    with ctx.read() as tx:
+        return [dict(row) for row in tx.execute(tables.run_metrics.select()).mappings()]
+
+
+def test_a_run_begins_with_all_it_was_given(ctx):
+    run = begin(ctx, parameters={"depth": 3, "names": ["a"]}, tags={"who": "ada"}, links=(DATA,), parent_id=new_id())
+    assert (run.status, run.started_at, run.actor, run.ended_at) == ("running", START, "ada", None)
+    assert find(ctx, run) == run
+    assert types(ctx) == ["run.started"]
+
+
+def test_beginning_the_same_run_again_returns_the_one_that_is_there(ctx):
+    run = begin(ctx, id=new_id(), parameters={"depth": 3})
+    log(ctx, run, metrics={"loss": 0.5})
+    again = begin(ctx, id=run.id, name="another name", parameters={"depth": 9})
+    assert (again.name, again.parameters, again.metrics) == ("first", {"depth": 3}, {"loss": 0.5})
+    assert types(ctx) == ["run.started"]
+
+
+def test_the_same_point_twice_is_kept_once(ctx):
+    run = begin(ctx)
+    for _ in range(2):
+        log(ctx, run, metrics={"loss": 0.5}, parameters={"depth": 3}, tags={"a": "b"}, links=(DATA,))
+    assert len(points(ctx)) == 1
+    found = find(ctx, run)
+    assert (found.metrics, found.parameters, found.tags, found.links) == (
+        {"loss": 0.5},
+        {"depth": 3},
+        {"a": "b"},
+        (DATA,),
+    )
+
+
+def test_the_last_value_of_a_metric_is_that_of_its_last_step_and_time(ctx):
+    run = begin(ctx)
+    later = START + timedelta(seconds=1)
+    made = [(0.9, 2, START), (0.7, 2, later), (0.1, 1, later), (0.2, 0, later)]
+    log(ctx, run, points=tuple(MetricPoint("loss", value, step, time) for value, step, time in made))
+    assert find(ctx, run).metrics == {"loss": 0.7}
+    assert len(points(ctx)) == 4
+
+
+def test_numbers_that_are_none_are_kept_and_shown_as_nothing(database, make_ctx):
+    ctx = make_ctx(database)
+    run = begin(ctx)
+    log(ctx, run, metrics={"nan": math.nan, "high": math.inf, "low": -math.inf, "big": 1e308})
+    assert find(ctx, run).metrics == {"nan": None, "high": None, "low": None, "big": 1e308}
+    assert {row["name"]: row["special"] for row in points(ctx)} == {
+        "nan": "nan",
+        "high": "inf",
+        "low": "-inf",
+        "big": None,
+    }
+    # It travels as JSON, whatever was logged.
+    assert msgspec.json.decode(msgspec.json.encode(find(ctx, run)), type=type(run)) == find(ctx, run)
+
+
+def test_tags_are_replaced_and_parameters_stay(ctx):
+    run = begin(ctx, parameters={"depth": 3}, tags={"stage": "draft", "who": "ada"})
+    log(ctx, run, parameters={"depth": 9, "rate": 0.1}, tags={"stage": "done"})
+    found = find(ctx, run)
+    assert found.parameters == {"depth": 3, "rate": 0.1}
+    assert found.tags == {"stage": "done", "who": "ada"}
+
+
+def test_links_are_told_to_the_log(ctx):
+    run = begin(ctx, links=(DATA,))
+    log(ctx, run, links=(MODEL,))
+    log(ctx, run, metrics={"loss": 0.1})
+    assert find(ctx, run).links == (DATA, MODEL)
+    assert types(ctx) == ["run.started", "run.linked"]
+    event = list_events(ctx, ListEvents(type="run.linked"))[0]
+    assert event.data["links"] == [msgspec.to_builtins(MODEL)]
+
+
+def test_a_run_ends_once(ctx):
+    run = begin(ctx)
+    ctx.clock.advance_to(START + timedelta(hours=1))
+    ended = end_run(ctx, EndRun(run.id))
+    assert (ended.status, ended.ended_at) == ("finished", START + timedelta(hours=1))
+    ctx.clock.advance_to(START + timedelta(hours=2))
+    assert end_run(ctx, EndRun(run.id)) == ended == find(ctx, run), "ending it again changes nothing"
+    with pytest.raises(Conflict, match="finished already"):
+        end_run(ctx, EndRun(run.id, "failed", "out of memory"))
+    assert find(ctx, run) == ended
+    assert types(ctx) == ["run.started", "run.ended"]
+
+
+def test_a_run_that_failed_says_why(ctx):
+    run = begin(ctx)
+    end_run(ctx, EndRun(run.id, "failed", "out of memory"))
+    found = find(ctx, run)
+    assert (found.status, found.error) == ("failed", "out of memory")
+
+
+@pytest.mark.parametrize(("call", "kind"), [(log_run, LogRun), (end_run, EndRun), (find_run, FindRun)])
+def test_a_run_nobody_knows_is_not_found(ctx, call, kind):
+    with pytest.raises(NotFound, match="no run"):
+        call(ctx, kind(new_id()))
+    with pytest.raises(Invalid, match="is not an id"):
+        call(ctx, kind("mine"))
+
+
+def test_too_many_points_are_refused_and_as_many_as_allowed_are_kept(ctx):
+    run = begin(ctx)
+    many = tuple(MetricPoint("loss", 0.1, step, START) for step in range(10_001))
+    with pytest.raises(TooLarge, match="10001 points"):
+        log(ctx, run, points=many)
+    assert points(ctx) == []
+    log(ctx, run, points=many[:-1])
+    assert len(points(ctx)) == 10_000
+
+
+def test_runs_are_listed_newest_first_a_page_at_a_time(ctx, make_ctx):
+    made = []
+    for hour in range(7):
+        at = START + timedelta(hours=hour)
+        mine = make_ctx(ctx.database, clock=ReplayClock(at))
+        made.append(begin(mine, id=new_id(at)))
+    begin(ctx, project="ships")
+    begin(ctx, experiment="other")
+    begin(ctx, kind="batch")
+    asked = ListRuns(project="flights", experiment="late", kind="training", limit=3)
+    pages, before = [], None
+    while page := list_runs(ctx, msgspec.structs.replace(asked, before=before)):
+        assert len(page) <= 3
+        pages += page
+        before = page[-1].id
+    assert pages == made[::-1]
+    assert len(list_runs(ctx, ListRuns())) == 10
+    assert len(list_runs(ctx, ListRuns(limit=0))) == 1, "a page has at least one"
+
+
+def test_a_page_comes_with_all_that_its_runs_logged(ctx):
+    for number in range(3):
+        run = begin(ctx, parameters={"depth": number}, links=(DATA,))
+        log(ctx, run, metrics={"loss": float(number)}, tags={"n": str(number)})
+    found = list_runs(ctx, ListRuns())
+    assert [(one.parameters["depth"], one.metrics["loss"], one.tags["n"], one.links) for one in found] == [
+        (number, float(number), str(number), (DATA,)) for number in (2, 1, 0)
+    ]
+
+
+@pytest.mark.parametrize("given", [{"project": "../x"}, {"experiment": ""}, {"id": "mine"}])
+def test_names_and_ids_are_checked(ctx, given):
+    with pytest.raises(Invalid):
+        begin(ctx, **given)
+    assert types(ctx) == []
