@@ -182,6 +182,22 @@ def test_a_table_in_a_pipe_has_one_line_a_row_and_no_colour(capsys, monkeypatch)
     assert capsys.readouterr().out == f"{'A':<300}  B\n{'x' * 300}  [bold]y[/bold]\n1\n"
 
 
+def test_on_a_narrow_terminal_long_texts_wrap_and_ids_stay_in_one_piece(capsys, monkeypatch):
+    for name, value in (("COLUMNS", "60"), ("TERM", "dumb"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    undrift.cli.output.show_table(["Run", "Why"], [("0" * 32, "a sentence that is " + "very " * 20 + "long")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("0" * 32 + "  a sentence")
+    assert len(lines) > 4
+    assert max(len(line) for line in lines) <= 66
+
+
+def test_a_bad_port_is_told_by_its_limits(call):
+    said = call("up", "--port", "70000")
+    assert (said.code, said.err.splitlines()[0]) == (2, 'Invalid value "70000" for --port. Must be <= 65535.')
+
+
 def test_no_command_is_slower_to_start_than_it_must_be():
     """Only the file of the command that runs is loaded."""
     code = "import sys\nfrom undrift.cli.app import run\nrun(['runs', '--help'])\n"

@@ -332,3 +332,27 @@ def test_a_hub_that_others_can_reach_says_so_on_every_page(workspace):
     with TestClient(build_app(workspace, insecure_no_login=True), base_url="http://127.0.0.1:7470") as http:
         for path in ("/", "/incidents", "/audit", "/nowhere"):
             assert "everybody who reaches it owns it" in http.get(path, headers={"accept": "text/html"}).text
+
+
+def test_an_incident_of_long_ago_is_shown_in_its_own_time(http, make_life):
+    life = make_life()
+    life.version(0, 0.4)
+    life.promote(0, 1, "The first version passed its gates.")
+    life.windows(600, lambda day: 0.4)
+    life.incident(20, 25, "data fault", "missing values", "temp", "temp is missing.")
+    for day in range(100, 400):
+        life.incident(day, day + 1, "performance drop", "loss above expected", "", "It is high.")
+    page = get(http, "/incidents/1")
+    label = next(given["aria-label"] for tag, given in page.tags if given.get("class") == "chart")
+    assert "from 2013-01-01 00:00 to 2013-02-25" in label
+    assert "Incident 1: Data fault: missing values in temp" in page.html
+
+
+def test_an_open_incident_is_not_forgotten_behind_many_newer_ones(http, make_life):
+    life = make_life()
+    life.version(0, 0.4)
+    life.promote(0, 1, "The first version passed its gates.")
+    life.incident(1, 2, "data fault", "missing values", "temp", "temp is missing.", over=False)
+    for day in range(3, 253):
+        life.incident(day, day + 1, "performance drop", "loss above expected", "", "It is high.")
+    assert "Endpoint late 1 open incident" in get(http, "/endpoints/late").text

@@ -151,6 +151,10 @@ class Proto:
         return json.loads(self.body)
 
 
+def in_scope(method, path, headers) -> Scope:
+    return Scope(method, path, {"host": "localhost:7471", "content-type": "application/json"} | headers)
+
+
 async def asked(app, method, path, body=b"", **headers) -> Proto:
     """Ask once, inside a running loop."""
     body = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -185,6 +189,8 @@ def serving():
         linear_model=linear_model,
         make_route=make_route,
         predict=predict,
+        proto=Proto,
+        scope=in_scope,
         store_artifact=store_artifact,
     )
 

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 from threading import Event
+from time import sleep
 
 import pytest
 from hypothesis import given
@@ -649,11 +650,59 @@ def test_too_much_in_flight_is_told_at_once_and_passes(numbers_app, serving, mon
     assert "undrift_shed_requests_total 1" in serving.ask(numbers_app, "GET", "/metrics").body.decode()
 
 
-def test_more_requests_than_can_be_answered_soon_are_shed(numbers_app, serving):
+@pytest.mark.parametrize(("service_s", "answered"), [(0.000_1, 1_200), (0.001, 501), (0.1, 64)])
+def test_as_many_requests_are_let_in_as_can_be_answered_soon(numbers_app, serving, service_s, answered):
+    numbers_app.admission.service_s = service_s
+
     async def overload():
         body = {"rows": [{"a": 0, "b": 0}]}
         asking = [serving.asked(numbers_app, "POST", "/predict/late", body) for _ in range(1_200)]
         return await asyncio.gather(*asking)
 
-    statuses = [answer.status for answer in asyncio.run(overload())]
-    assert (statuses.count(200), statuses.count(503)) == (1_000, 200)
+    answers = asyncio.run(overload())
+    statuses = [answer.status for answer in answers]
+    assert (statuses.count(200), statuses.count(503)) == (answered, 1_200 - answered)
+    assert {answer.headers.get("retry-after") for answer in answers} <= {None, "1"}
+    assert serving.predict(numbers_app, [{"a": 0, "b": 0}]).status == 200
+
+
+def test_how_long_requests_take_is_learnt(numbers_app, serving, monkeypatch):
+    runtime = numbers_app.router.loaded.routes["late"].arms[0].runtime
+    scores = runtime.scores
+
+    def slow(matrix):
+        sleep(0.002)
+        return scores(matrix)
+
+    monkeypatch.setattr(runtime, "scores", slow)
+    for _ in range(200):
+        serving.predict(numbers_app, [{"a": 0, "b": 0}])
+    assert 0.001 < numbers_app.admission.service_s < 0.02
+
+
+def test_clients_that_are_slow_keep_nobody_out(numbers_app, serving, monkeypatch):
+    monkeypatch.setattr("undrift.serving.app._TICK_S", 0.01)
+    monkeypatch.setattr("undrift.serving.app._STALLED_S", 0.02)
+    monkeypatch.setattr("undrift.serving.app._BODY_S", 0.3)
+
+    class Slow(type(serving.proto(b""))):
+        async def __call__(self):
+            await asyncio.sleep(60)
+
+    async def beside_slow_ones():
+        numbers_app.start()
+        numbers_app.admission.service_s = 0.1
+        slow = [Slow(b"") for _ in range(64)]
+        scope = serving.scope("POST", "/predict/late", {"content-length": "9"})
+        tasks = [asyncio.create_task(numbers_app.__rsgi__(scope, one)) for one in slow]
+        await asyncio.sleep(0)
+        body = {"rows": [{"a": 0, "b": 0}]}
+        assert (await serving.asked(numbers_app, "POST", "/predict/late", body)).status == 503
+        await asyncio.sleep(0.1)
+        assert (await serving.asked(numbers_app, "POST", "/predict/late", body)).status == 200
+        await asyncio.gather(*tasks)
+        return slow
+
+    slow = asyncio.run(beside_slow_ones())
+    assert {(one.status, one.json["code"]) for one in slow} == {(408, "invalid")}
+    assert numbers_app.admission.requests == 0

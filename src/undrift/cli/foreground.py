@@ -13,7 +13,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from undrift.cli.options import HERE, Local, workspace_folder
+from undrift.cli.options import HERE, Local, Port, workspace_folder
 from undrift.cli.output import clean, say, show_json
 from undrift.core.errors import Forbidden
 
@@ -33,7 +33,7 @@ _NoLogin = Annotated[
 
 def hub(
     *,
-    port: Annotated[int, Parameter(help="Port to listen at; 0 for any that is free.")] = 7470,
+    port: Annotated[Port, Parameter(help="Port to listen at; 0 for any that is free.")] = 7470,
     host: _Host = "127.0.0.1",
     allow_host: _AllowHost = (),
     insecure_no_login: _NoLogin = False,
@@ -54,7 +54,7 @@ def hub(
 
 def serve(
     *,
-    port: Annotated[int, Parameter(help="Port to listen at; 0 for any that is free.")] = 7471,
+    port: Annotated[Port, Parameter(help="Port to listen at; 0 for any that is free.")] = 7471,
     host: _Host = "127.0.0.1",
     allow_host: _AllowHost = (),
     insecure_no_login: _NoLogin = False,

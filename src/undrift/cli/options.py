@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from undrift.core.errors import Invalid
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from undrift.client import Client
     from undrift.workspace import Settings, Workspace
 
-__all__ = ["ANYWHERE", "HERE", "Anywhere", "Local", "connected", "opened", "settings_of", "workspace_folder"]
+__all__ = ["ANYWHERE", "HERE", "Anywhere", "Local", "Port", "connected", "opened", "settings_of", "workspace_folder"]
 
 _Folder = Annotated[
     Path | None,
@@ -46,6 +46,9 @@ class Anywhere:
     ] = None
     as_json: _Json = False
 
+
+# Beside it stands what the port is for.
+Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65_535))]
 
 HERE = Local()
 ANYWHERE = Anywhere()

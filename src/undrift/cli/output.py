@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 __all__ = ["clean", "duration", "moment", "number", "say", "show_error", "show_fields", "show_json", "show_table"]
 
 
+_LONG = 32
+
+
 def clean(text: object) -> str:
     """Return text that can do nothing to a terminal: what others wrote may hold more than letters."""
-    return "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in str(text))
+    return "".join(one if one.isprintable() or one in "\n\t" else "\ufffd" for one in str(text))
 
 
 def say(text: str) -> None:
@@ -60,15 +63,20 @@ def number(value: float | None) -> str:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows below a line of headings."""
+    """Print rows below a line of headings; long texts wrap, everything else (ids, times) stays in one piece."""
     from rich.table import Table
 
+    cells = [[" ".join(clean("" if value is None else value).split("\n")) for value in row] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(clean("" if value is None else value) for value in row))
-    _print(table)
+    least = 0
+    for place, name in enumerate(columns):
+        width = max(len(name), *(len(row[place]) for row in cells), 0)
+        wraps = width > _LONG
+        table.add_column(name, overflow="fold", no_wrap=not wraps)
+        least += (_LONG if wraps else width) + 2
+    for row in cells:
+        table.add_row(*row)
+    _print(table, least)
 
 
 def show_fields(fields: Iterable[tuple[str, object]]) -> None:
@@ -91,15 +99,16 @@ def show_error(message: str, next_step: str) -> None:
             print(clean(line), file=sys.stderr, flush=True)
 
 
-def _print(table: Any) -> None:
+def _print(table: Any, least_width: int = 0) -> None:
     from rich.console import Console
 
-    on_terminal = sys.stdout.isatty()
-    # In a file or a pipe nothing wraps: a row is a line there.
-    console: Console = Console(markup=False, highlight=False, emoji=False, width=None if on_terminal else 10_000)
-    if on_terminal:
+    console: Console = Console(markup=False, highlight=False, emoji=False)
+    if console.is_terminal:
+        console.width = max(console.width, least_width)
         console.print(table)
         return
+    # In a file or a pipe nothing wraps: a row is a line there.
+    console.width = 10_000
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()), flush=True)

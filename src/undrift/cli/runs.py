@@ -37,13 +37,11 @@ def runs(
         say("There are no runs yet.")
     else:
         show_table(
-            ["Run", "Project", "Experiment", "Name", "Status", "Started (UTC)", "Took", "Metrics"],
+            ["Run", "Experiment", "Status", "Started (UTC)", "Took", "Metrics"],
             [
                 (
                     run.id,
-                    run.project,
-                    run.experiment,
-                    run.name,
+                    f"{run.project}/{run.experiment}",
                     run.status,
                     moment(run.started_at),
                     _took(run),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from undrift import __version__
-from undrift.cli.options import HERE, Local, workspace_folder
+from undrift.cli.options import HERE, Local, Port, workspace_folder
 from undrift.cli.output import say, show_error, show_json
 from undrift.core.errors import Invalid
 
@@ -21,8 +21,8 @@ _LOOK_S = 0.1
 
 def up(
     *,
-    port: Annotated[int, Parameter(help="Port of the hub; 0 for any that is free.")] = 7470,
-    serve_port: Annotated[int, Parameter(help="Port of the model server; 0 for any that is free.")] = 7471,
+    port: Annotated[Port, Parameter(help="Port of the hub; 0 for any that is free.")] = 7470,
+    serve_port: Annotated[Port, Parameter(help="Port of the model server; 0 for any that is free.")] = 7471,
     where: Local = HERE,
 ) -> None:
     """Run hub, worker and model server, and keep them running until Ctrl-C."""

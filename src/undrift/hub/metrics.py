@@ -25,7 +25,7 @@ _PAGE_BYTES = 4096
 _log = logging.getLogger("undrift.hub")
 
 # Two series more for each one, which nobody asks for.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
 
 
 class Metrics:

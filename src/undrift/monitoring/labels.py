@@ -9,11 +9,11 @@ import msgspec
 import sqlalchemy as sa
 
 from undrift.core.context import Context
-from undrift.core.errors import Invalid, TooLarge
+from undrift.core.errors import Invalid, NotFound, TooLarge
 from undrift.core.operation import operation
 from undrift.monitoring import records
 from undrift.monitoring.model import Label, LabelAccount, LabelCorrection, LabelReport
-from undrift.serving import known_predictions
+from undrift.serving import FindRoute, find_route, known_predictions
 
 __all__ = [
     "FindLabelAccount",
@@ -109,7 +109,7 @@ def record_labels(ctx: Context, request: RecordLabels) -> LabelReport:
             ctx.emit(
                 "labels.recorded",
                 f"endpoints/{request.endpoint}",
-                project="",
+                project=_project_of(ctx, request.endpoint),
                 recorded=report.recorded,
                 corrected=report.corrected,
                 parked=report.parked,
@@ -144,6 +144,13 @@ def join_parked(tx: sa.Connection) -> int:
         revision = records.next_revision(tx)
         records.unpark(tx, [row | {"revision": revision} for row in rows])
     return len(rows)
+
+
+def _project_of(ctx: Context, endpoint: str) -> str:
+    try:
+        return find_route(ctx, FindRoute(endpoint)).project
+    except NotFound:
+        return ""
 
 
 def _distinct(labels: tuple[Label, ...]) -> dict[str, Label]:

@@ -155,7 +155,9 @@ class Observer:
                 if isinstance(watch, QualityWatch) and frame.height >= _FEW_ROWS:
                     with ctx.read() as tx:
                         before = records.list_windows(tx, monitor.endpoint, before=start, limit=_RECENT_WINDOWS)
-                    good = [one for one in before if not one.suspect and one.profile is not None]
+                    # Windows too small to be judged are no proof that what was missing in them was no fault.
+                    judged = [one for one in before if one.predictions >= _FEW_ROWS and one.profile is not None]
+                    good = [one for one in judged if not one.suspect]
                     findings = find_faults(
                         watch,
                         comparison,

@@ -90,7 +90,9 @@ class Desk:
         if rows > IN_LINE_ROWS:
             await self._score_aside(draft, rows)
         elif rows > _TOGETHER_ROWS or self._admission.requests == 1:
+            started = time.perf_counter()
             draft.score()
+            self._admission.took(time.perf_counter() - started, 1)
         else:
             loop = asyncio.get_running_loop()
             future: asyncio.Future[bytes] = loop.create_future()
@@ -123,8 +125,10 @@ class Desk:
             self._answer_together(pending[start:at])
 
     def _answer_together(self, pending: list[tuple[Target, Draft, asyncio.Future[bytes]]]) -> None:
+        started = time.perf_counter()
         try:
             score_together([draft for _, draft, _ in pending])
+            self._admission.took(time.perf_counter() - started, len(pending))
         except Exception:  # noqa: BLE001 - one of them spoilt it: each for itself, to find out which
             pending = [one for one in pending if _scores_alone(one[1], one[2])]
         try:

@@ -8,7 +8,8 @@ database.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -40,7 +41,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     arms: tuple[tuple[str, int], ...]
 
 
-class Predictions(msgspec.Struct, frozen=True, array_like=True, tag=1, tag_field="kind"):
+class Predictions(NamedTuple):
     """The rows of one answered request.
 
     Attributes:
@@ -75,6 +76,20 @@ class Predictions(msgspec.Struct, frozen=True, array_like=True, tag=1, tag_field
         return [self.values[place::width] for place in range(width)]
 
 
+class _Predictions(msgspec.Struct, array_like=True, tag=1, tag_field="kind"):
+    """As it is written."""
+
+    head: msgspec.Raw
+    answered_at: int
+    ids: list[str]
+    event_times: list[int] | None
+    arms: list[int] | None
+    scores: list[float | None]
+    others: list[float | None] | None
+    layout: Layout
+    values: list[Any]
+
+
 class Loss(msgspec.Struct, frozen=True, array_like=True, tag=2, tag_field="kind"):
     """So many predictions of an endpoint were answered but could not be logged before this frame."""
 
@@ -84,7 +99,15 @@ class Loss(msgspec.Struct, frozen=True, array_like=True, tag=2, tag_field="kind"
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Predictions | Loss)
+_decode = msgspec.msgpack.Decoder(_Predictions | Loss).decode
+_decode_head = msgspec.msgpack.Decoder(Head).decode
+
+
+@lru_cache(maxsize=64)
+def _head(encoded: bytes) -> Head:
+    # Frame after frame has the same one; read anew it would be most of a frame's memory.
+    head: Head = _decode_head(encoded)
+    return head
 
 
 def head_of(
@@ -129,5 +152,17 @@ def decode(payload: bytes) -> Predictions | Loss:
     Raises:
         msgspec.DecodeError: It says something else: it was written by another version.
     """
-    frame: Predictions | Loss = _decoder.decode(payload)
-    return frame
+    frame: _Predictions | Loss = _decode(payload)
+    if isinstance(frame, Loss):
+        return frame
+    return Predictions(
+        _head(bytes(frame.head)),
+        frame.answered_at,
+        frame.ids,
+        frame.event_times,
+        frame.arms,
+        frame.scores,
+        frame.others,
+        frame.layout,
+        frame.values,
+    )

@@ -15,6 +15,9 @@ from undrift.core.errors import Forbidden, Invalid, Unavailable
 __all__ = ["Admission", "Hosts", "check_origin"]
 
 _REMEMBERED = 1000
+_FEW = 64
+_LEARN = 0.02
+_OVERHEAD_S = 60e-6  # of what is around the model: reading, writing, the way through the server
 
 
 class Hosts:
@@ -89,24 +92,29 @@ def check_origin(host: str, origin: str | None, fetch_site: str | None) -> None:
 class Admission:
     """Keeps what is in flight within what can be answered soon; what is over is told so at once.
 
-    A request counts from its headers to its answer, unless its body has been on the way for long: those who wait for a
-    slow client keep nobody else out. The bytes of large bodies count as they arrive; rows count while they wait for a
-    thread. Queueing more would help nobody: all would wait longer, and time out later.
+    How many requests that is follows from how long they were seen to take, so that a quick model is not refused to
+    clients a slow one could not serve. A request counts from its headers to its answer, unless its body has been on the
+    way for long: those who wait for a slow client keep nobody else out. The bytes of large bodies count as they arrive;
+    rows count while they wait for a thread. Queueing more would help nobody: all would wait longer, and time out later.
 
     Args:
-        requests: At most so many at a time.
+        wait_s: A request that would have to wait longer for its turn is refused, unless few are in flight.
         rows: At most so many rows in threads, waiting or being scored.
         body_bytes: At most so many bytes of large bodies at a time.
 
     Attributes:
+        service_s: What a request is expected to take.
         requests: In flight now.
         stalled: Those of them whose client is slow.
         rows: In threads now.
         body_bytes: Of large bodies now.
     """
 
-    def __init__(self, *, requests: int = 1000, rows: int = 20_000, body_bytes: int = 64 << 20) -> None:
-        self._most = (requests, rows, body_bytes)
+    def __init__(self, *, wait_s: float = 0.5, rows: int = 20_000, body_bytes: int = 64 << 20) -> None:
+        self._wait_s = wait_s
+        self._most_rows = rows
+        self._most_bytes = body_bytes
+        self.service_s = _OVERHEAD_S
         self.requests = 0
         self.stalled = 0
         self.rows = 0
@@ -118,9 +126,14 @@ class Admission:
         Raises:
             Unavailable: Too much is in flight.
         """
-        if self.requests - self.stalled >= self._most[0]:
+        waiting = self.requests - self.stalled
+        if waiting >= _FEW and waiting * self.service_s > self._wait_s:
             raise _too_much()
         self.requests += 1
+
+    def took(self, seconds: float, requests: int) -> None:
+        """Learn how long requests take, once their bodies are there."""
+        self.service_s += _LEARN * (_OVERHEAD_S + seconds / requests - self.service_s)
 
     def leave(self) -> None:
         """Say that a request was answered."""
@@ -132,7 +145,7 @@ class Admission:
         Raises:
             Unavailable: Too much is there.
         """
-        if self.body_bytes + count > self._most[2]:
+        if self.body_bytes + count > self._most_bytes:
             raise _too_much()
         self.body_bytes += count
 
@@ -146,7 +159,7 @@ class Admission:
         Raises:
             Unavailable: Too many do.
         """
-        if self.rows and self.rows + rows > self._most[1]:
+        if self.rows and self.rows + rows > self._most_rows:
             raise _too_much()
         self.rows += rows
 

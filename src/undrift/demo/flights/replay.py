@@ -17,9 +17,10 @@ import polars as pl
 
 from undrift.core.clock import ReplayClock
 from undrift.core.context import Actor, Context
-from undrift.core.errors import UndriftError, from_problem
+from undrift.core.errors import Conflict, UndriftError, from_problem
 from undrift.demo.flights import feed
 from undrift.features import point_in_time_join
+from undrift.loop import ListCycles, list_cycles
 from undrift.loop.deployment import Deployment
 from undrift.loop.durable import DurableLoop
 from undrift.monitoring import Label, ListWindows, RecordLabels, list_windows, record_labels
@@ -92,6 +93,10 @@ class Replay:
             done: Called after each day.
         """
         self._loop.advance(_ENDPOINT, start)
+        cycles = list_cycles(self.context(start), ListCycles(_ENDPOINT))
+        if all(cycle.stage != "promoted" for cycle in cycles):
+            outcome = cycles[0].outcome if cycles else "the loop took no turn."
+            raise Conflict(f"No version answers: {outcome}", next_step="Change project.py, then start again.")
         day = start
         while day < LAST_DAY:
             self._day(year, day)

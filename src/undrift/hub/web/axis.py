@@ -49,10 +49,10 @@ def time_marks(start: datetime, end: datetime, most: int = 5) -> list[tuple[date
     start, end = start.astimezone(UTC), end.astimezone(UTC)
     hours = (end - start) / timedelta(hours=1)
     for step in _HOUR_STEPS:
-        if hours / step <= most - 1:
+        if hours / step < most:
             return _hours(start, end, step)
     for step in _DAY_STEPS:
-        if hours / 24 / step <= most - 1:
+        if hours / 24 / step < most:
             return _days(start, end, step)
     for step in _MONTH_STEPS:
         if hours / 24 / 30.5 / step <= most:

@@ -27,6 +27,7 @@ _STRIP_TOP = _TOP + _HEIGHT + 8
 _TOTAL = _STRIP_TOP + _STRIP + 20
 _MEAN_OF = 7
 _NEAR = 0.055
+_LAST = 0.92  # after this there is no room for a word
 
 _PLOT = Markup(
     '<svg class="plot" y="{}" width="100%" height="{}" viewBox="0 0 {} {}" preserveAspectRatio="none">{}</svg>'
@@ -39,7 +40,7 @@ _SPAN = Markup('<rect class="span {}" x="{}" y="0" width="{}" height="{}"><title
 _TIP = Markup('<rect class="tip" x="{}" y="0" width="{}" height="{}"><title>{}</title></rect>')
 _ARRIVED = Markup('<rect class="arrived" x="{}" y="{}" width="{}" height="{}"/>')
 _VALUE = Markup('<text class="value" x="0" y="{}">{}</text>')
-_MOMENT = Markup('<text class="moment" x="{:.2f}%" y="{}" text-anchor="{}">{}</text>')
+_MOMENT = Markup('<text class="moment" x="{:.2f}%" y="{}">{}</text>')
 _LINK = Markup('<a href="{}" class="{}"><title>{}</title><text x="{:.2f}%" y="{}" text-anchor="{}">{}</text></a>')
 
 
@@ -135,7 +136,7 @@ def performance_chart(
     strip = [_arrived(scale, point) for point in points if point.measured]
     texts = [
         *(_value_text(scale, value, said) for value, said in zip(values, alike(values), strict=True)),
-        *(_time_text(scale, at, said) for at, said in time_marks(scale.start, scale.end)),
+        *(_time_text(scale, at, said) for at, said in time_marks(scale.start, scale.end) if scale.across(at) < _LAST),
         *_links(scale, [(span.start, span.link, span.label, span.title) for span in spans], 12, "incident"),
         *_links(scale, [(mark.at, mark.link, mark.label, mark.title) for mark in marks], 28, "promoted"),
     ]
@@ -209,9 +210,7 @@ def _value_text(scale: _Scale, value: float, said: str) -> Markup:
 
 
 def _time_text(scale: _Scale, at: datetime, said: str) -> Markup:
-    across = scale.across(at)
-    anchor = "end" if across > 0.96 else "start"
-    return _MOMENT.format(across * 100, _TOTAL - 5, anchor, said)
+    return _MOMENT.format(scale.across(at) * 100, _TOTAL - 5, said)
 
 
 def _links(scale: _Scale, found: Sequence[tuple[datetime, str, str, str]], height: int, kind: str) -> list[Markup]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from markupsafe import Markup
@@ -55,6 +55,7 @@ _LOSSES = {"classification": ("log_loss", "log loss"), "regression": ("mean_abso
 _SHOWN_IN_FULL = 6
 _OVERVIEW_WINDOWS = 400
 _PAGE_WINDOWS = 2000
+_WINDOWS_AROUND = 30
 _CHART_INCIDENTS = 200
 _VERSIONS = 100
 _AUDIT_PAGE = 50
@@ -65,7 +66,8 @@ class EndpointView(msgspec.Struct, frozen=True):
 
     Attributes:
         route: Who answers now.
-        incidents: Newest first.
+        incidents: The newest ones, newest first.
+        open_incidents: Those that are not over, however old.
         cycles: Turns of the loop, newest first.
         moves: Moves of the model's aliases, newest first.
         windows: The newest ones, newest first.
@@ -78,6 +80,7 @@ class EndpointView(msgspec.Struct, frozen=True):
 
     route: Route
     incidents: list[Incident]
+    open_incidents: list[Incident]
     cycles: list[Cycle]
     moves: list[AliasMove]
     windows: list[Window]
@@ -86,11 +89,6 @@ class EndpointView(msgspec.Struct, frozen=True):
     metric: str
     expected: float | None
     history: list[Route] = []
-
-    @property
-    def open_incidents(self) -> list[Incident]:
-        """Incidents that are not over."""
-        return [incident for incident in self.incidents if incident.state != "resolved"]
 
     @property
     def promotion(self) -> AliasMove | None:
@@ -165,7 +163,7 @@ class AuditView(msgspec.Struct, frozen=True):
 
 def overview(ctx: Context) -> Overview:
     """Read the first page."""
-    incidents = list_incidents(ctx, ListIncidents(open_only=True, limit=200))
+    incidents = list_incidents(ctx, ListIncidents(open_only=True, limit=1000))
     routes = list_endpoints(ctx, ListEndpoints())
     wrong = {incident.endpoint for incident in incidents}
     routes.sort(key=lambda route: (route.endpoint not in wrong, route.endpoint))
@@ -176,7 +174,7 @@ def overview(ctx: Context) -> Overview:
     return Overview(
         incidents=incidents,
         waiting=[cycle for cycle in cycles if cycle.stage == "awaiting approval"],
-        endpoints=[_endpoint(ctx, route, windows=_OVERVIEW_WINDOWS) for route in routes[:_SHOWN_IN_FULL]],
+        endpoints=[_endpoint(ctx, route, _newest(route, _OVERVIEW_WINDOWS)) for route in routes[:_SHOWN_IN_FULL]],
         others=[(route, counts.get(route.endpoint, 0)) for route in routes[_SHOWN_IN_FULL:]],
         unserved=[one for one in models if (one.model.project, one.model.name) not in served],
         events=list_events(ctx, ListEvents(limit=8)),
@@ -190,7 +188,7 @@ def endpoint_view(ctx: Context, name: str) -> EndpointView:
         NotFound: There is no such endpoint.
     """
     route = find_route(ctx, FindRoute(name))
-    view = _endpoint(ctx, route, windows=_PAGE_WINDOWS, tips=True)
+    view = _endpoint(ctx, route, _newest(route, _PAGE_WINDOWS), tips=True)
     return msgspec.structs.replace(view, history=route_history(ctx, RouteHistory(name, limit=50)))
 
 
@@ -221,7 +219,7 @@ def incident_view(ctx: Context, asked: FindIncident) -> IncidentView:
     cycles = list_cycles(ctx, ListCycles(endpoint=incident.endpoint, limit=1000))
     try:
         route = find_route(ctx, FindRoute(incident.endpoint))
-        around: EndpointView | None = _endpoint(ctx, route, windows=_OVERVIEW_WINDOWS)
+        around: EndpointView | None = _endpoint(ctx, route, _around(ctx, incident), also=incident)
     except NotFound:
         around = None
     return IncidentView(
@@ -239,9 +237,26 @@ def audit_view(ctx: Context, asked: ListEvents) -> AuditView:
     return AuditView(shown, asked, shown[-1].position if len(found) > _AUDIT_PAGE else None)
 
 
-def _endpoint(ctx: Context, route: Route, *, windows: int, tips: bool = False) -> EndpointView:
-    found = list_windows(ctx, ListWindows(route.endpoint, limit=windows))
+def _newest(route: Route, windows: int) -> ListWindows:
+    return ListWindows(route.endpoint, limit=windows)
+
+
+def _around(ctx: Context, incident: Incident) -> ListWindows:
+    """Ask for the windows of an incident, and for as much before and after that one sees the difference."""
+    newest = list_windows(ctx, ListWindows(incident.endpoint, limit=1))
+    length = newest[0].end - newest[0].start if newest else timedelta()
+    end = incident.resolved_at or incident.last_seen_at
+    margin = max(end - incident.started_at, length * _WINDOWS_AROUND)
+    return ListWindows(incident.endpoint, start=incident.started_at - margin, before=end + margin, limit=_PAGE_WINDOWS)
+
+
+def _endpoint(
+    ctx: Context, route: Route, asked_windows: ListWindows, *, also: Incident | None = None, tips: bool = False
+) -> EndpointView:
+    found = list_windows(ctx, asked_windows)
     incidents = list_incidents(ctx, ListIncidents(endpoint=route.endpoint, limit=_CHART_INCIDENTS))
+    if also is not None and all(incident.number != also.number for incident in incidents):
+        incidents.append(also)
     asked = ListVersions(route.project, route.model, limit=_VERSIONS)
     moves = alias_history(ctx, asked)
     versions = {version.number: version for version in list_versions(ctx, asked)}
@@ -263,6 +278,7 @@ def _endpoint(ctx: Context, route: Route, *, windows: int, tips: bool = False) -
     return EndpointView(
         route=route,
         incidents=incidents,
+        open_incidents=list_incidents(ctx, ListIncidents(endpoint=route.endpoint, open_only=True, limit=200)),
         cycles=list_cycles(ctx, ListCycles(endpoint=route.endpoint, limit=100)),
         moves=moves,
         windows=found,
