@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import resource
 import signal
 import socket
@@ -111,6 +112,9 @@ async def _serve(app: App, reserved: socket.socket, host: str, on_ready: Callabl
     for signal_ in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_, server.stop)
     app.start()
+    # What is here now stays: the collector need not look through it while predictions wait.
+    gc.collect()
+    gc.freeze()
     announcing = loop.create_task(_announce(host, port, on_ready))
     before = _threads()
     try:
