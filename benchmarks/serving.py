@@ -4,8 +4,9 @@
 
 Prints one JSON object a line: name, value (median), unit, min, max, n, load1. The server runs on core 0, the load (wrk,
 `apt-get install wrk`) on core 1. *bare* is granian's RSGI with msgspec and onnxruntime and nothing else: no checks, no
-names, no log, no routes. Both are loaded in turns within one run, so that a busy machine is busy for both; judge by the
-ratios.
+names, no log, no routes; it asks the model once a request. undrift asks it once for all requests that are ready at a
+time, which is how it makes up for what it does beside. Both are loaded in turns within one run, so that a busy machine
+is busy for both; judge by the ratios.
 """
 
 from __future__ import annotations

@@ -209,6 +209,7 @@ def test_a_torn_end_is_waited_for_while_the_writer_lives_and_kept_aside_after(ct
     wal.close()
     report = collect(ctx, folder)
     assert (report.rows, report.torn, report.finished) == (0, 1, 1)
+    assert report.problems == (f"{path} ended in 19 bytes that are no frame; it is kept as {path.name}.torn.",)
     assert [one.name for one in folder.iterdir()] == [path.name + ".torn"]
     with ctx.read() as tx:
         assert records.account(tx, "late").torn == 1
@@ -223,6 +224,14 @@ def test_a_frame_of_another_version_stops_its_file_and_is_told(ctx, folder):
     assert "another version" in report.problems[0]
     assert everything(ctx)["prediction_id"].to_list() == ["a", "c"]
     assert len(list(folder.glob("*.wal"))) == 1
+
+
+def test_a_file_that_cannot_be_read_is_told_and_the_others_are_collected(ctx, folder):
+    (folder / "0000.wal").mkdir(parents=True)
+    log(folder, frame("a"))
+    report = collect(ctx, folder)
+    assert report.rows == 1
+    assert "0000.wal cannot be read: Is a directory." in report.problems[0]
 
 
 def test_memory_is_bounded_by_cutting_stretches(ctx, folder, monkeypatch):

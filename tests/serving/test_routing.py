@@ -124,7 +124,9 @@ def test_a_damaged_memory_of_routes_is_no_reason_to_fail(source, make_app, servi
     (tmp_path / "cache" / "routes.json").write_bytes(kept)
     source.away = True
     app = make_app(source)
-    assert serving.predict(app, ROWS).status == 404
+    answer = serving.predict(app, ROWS)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert "does not know its routes yet" in answer.json["detail"]
     source.away = False
     source.champion(bias=0.25)
     app.router.refresh().result(5)
@@ -202,6 +204,23 @@ def test_a_source_that_breaks_in_any_way_is_asked_again(source, make_app, servin
     source.champion(bias=0.5, revision=2)
     app.router.refresh().result(5)
     assert score(serving, app) == 0.5
+
+
+def test_a_start_does_not_wait_for_a_store_that_hangs(source, make_app, serving, monkeypatch):
+    make_app(source.champion(bias=0.25)).close()
+    source.champion("fare", bias=0.75, revision=2)
+    monkeypatch.setattr("undrift.serving.routing._FIRST_WAIT_S", 0.05)
+    gate, fetch = threading.Event(), Artifacts._fetch
+
+    def hang(self, digest):
+        gate.wait(20)
+        return fetch(self, digest)
+
+    monkeypatch.setattr(Artifacts, "_fetch", hang)
+    app = make_app(source)
+    assert score(serving, app) == 0.25
+    gate.set()
+    assert serving.predict(app, ROWS, "fare", routing_revision=2).json["predictions"] == [0.75]
 
 
 def test_models_that_stay_are_not_loaded_again(source, make_app, serving):

@@ -63,13 +63,13 @@ class Problem(msgspec.Struct, frozen=True):
 
 def hidden_names(workspace: Workspace) -> tuple[tuple[str, str], ...]:
     """Return what errors must not show of where a workspace lives, with the words to say instead."""
-    url = workspace.database.url
-    return (
-        (url.render_as_string(hide_password=True), "the database"),
-        (url.database or "undrift.db", "the database"),
-        *(((workspace.settings.store, "the store"),) if workspace.settings.store else ()),
-        (str(workspace.folder), "the workspace"),
-    )
+    url, store = workspace.database.url, workspace.settings.store
+    named = [(url.render_as_string(hide_password=True), "the database")]
+    if url.get_backend_name() == "sqlite" and url.database:
+        named.append((url.database, "the database"))
+    if store:
+        named.append((store, "the store"))
+    return (*named, (str(workspace.folder), "the workspace"))
 
 
 def to_problem(error: Exception, *, trace_id: str, hidden: Sequence[tuple[str, str]] = ()) -> Problem:

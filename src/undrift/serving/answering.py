@@ -115,10 +115,6 @@ class LoadedRoute:
             [(arm.name, arm.number) for arm in self.arms],
         )
 
-    def arm_of_version(self, number: int) -> int | None:
-        """Return the place of the arm that is this version; None when it is not on the route."""
-        return next((place for place, arm in enumerate(self.arms) if arm.number == number), None)
-
 
 class Draft:
     """A request on its way to its answer.

@@ -120,7 +120,10 @@ class App:
         if kind != JSON:
             _check_kind(kind)
         length = headers.get("content-length")
-        size = 0 if length is None else int(length)
+        try:
+            size = 0 if length is None else int(length)
+        except ValueError:
+            raise Invalid("The Content-Length is no number.") from None
         if size > BODY_LIMIT:
             raise _too_large()
         try:
@@ -221,7 +224,8 @@ class App:
             )
         target = self._targets.get(path)
         if target is not None and self._behind(target, wanted):
-            problem = loaded.problems[target.loaded.route.endpoint]
+            endpoint = target.loaded.route.endpoint
+            problem = loaded.problems.get(endpoint, f"The newest route of {endpoint!r} could not be loaded.")
             raise Unavailable(problem, next_step="Set a route to another version.", retry_s=10)
 
     def _refuse(self, proto: Any, error: UndriftError) -> None:
@@ -231,7 +235,8 @@ class App:
             headers.append(("allow", str(error.details["allow"])))
         if isinstance(error, Unavailable):
             headers.append(("retry-after", str(error.details.get("retry_s", 1))))
-        proto.response_bytes(error.status, headers, problem_body(error))
+        with suppress(ProtocolClosed, ProtocolError):  # whoever asked may be gone
+            proto.response_bytes(error.status, headers, problem_body(error))
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()

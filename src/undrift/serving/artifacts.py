@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from undrift.blobs import Repository, Tree
-from undrift.core.errors import Invalid
+from undrift.core.errors import Invalid, NotFound
 from undrift.core.hashing import hash_bytes
 from undrift.serving.runtime import MODEL_FILE, SIGNATURE_FILE, Runtime
 
@@ -48,9 +48,20 @@ class Artifacts:
             Unavailable: It is not in the folder, and the store is away.
             Corrupt: It was altered, or it cannot be served.
         """
-        if _DIGEST.fullmatch(digest) is None:
-            raise Invalid(f"{digest[:80]!r} is not the digest of an artifact.")
         kept = self._kept(digest) or self._fetch(digest)
+        return Runtime(digest, kept[MODEL_FILE], kept[SIGNATURE_FILE])
+
+    def load_kept(self, digest: str) -> Runtime:
+        """Load an artifact from the folder; the store is not asked.
+
+        Raises:
+            Invalid: It is not a digest.
+            NotFound: There is no undamaged copy.
+            Corrupt: It cannot be served.
+        """
+        kept = self._kept(digest)
+        if kept is None:
+            raise NotFound(f"There is no undamaged copy of artifact {digest} in {self._folder}.", artifact=digest)
         return Runtime(digest, kept[MODEL_FILE], kept[SIGNATURE_FILE])
 
     def prune(self, in_use: set[str]) -> None:
@@ -62,6 +73,8 @@ class Artifacts:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _kept(self, digest: str) -> dict[str, bytes] | None:
+        if _DIGEST.fullmatch(digest) is None:
+            raise Invalid(f"{digest[:80]!r} is not the digest of an artifact.")
         folder = self._folder / digest
         try:
             found = {name: (folder / name).read_bytes() for name in (_TREE_FILE, MODEL_FILE, SIGNATURE_FILE)}

@@ -116,15 +116,23 @@ def collect(ctx: Context, folder: Path) -> CollectReport:
     # Names are ids, so this is the order in which the files were begun: the first of two equal prediction ids counts.
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
-            _collect_file(ctx, path, tally)
+            torn_bytes = _collect_file(ctx, path, tally)
         except FileNotFoundError:
             continue  # another collector has finished it
+        except OSError as error:
+            problems.append(f"{path} cannot be read: {error.strerror or error}.")
         except msgspec.DecodeError as error:
             problems.append(f"{path}: a frame cannot be read ({error}); was it written by another version of undrift?")
+        else:
+            if torn_bytes:
+                problems.append(
+                    f"{path} ended in {torn_bytes} bytes that are no frame; it is kept as {path.name}.torn."
+                )
     return CollectReport(**tally, problems=tuple(problems))
 
 
-def _collect_file(ctx: Context, path: Path, tally: Counter[str]) -> None:
+def _collect_file(ctx: Context, path: Path, tally: Counter[str]) -> int:
+    """Collect one file; returns how many bytes of it are no frames, once it is finished."""
     # Asked first: when the writer is gone now, what is read from here on is all there will ever be.
     gone = writer_is_gone(path)
     while True:
@@ -132,13 +140,13 @@ def _collect_file(ctx: Context, path: Path, tally: Counter[str]) -> None:
             offset = records.wal_offset(tx, path.name)
         if offset is None:
             _remove(path, torn=path.stat().st_size > _collected(ctx, path.name))
-            return
+            return 0
         stretch = _read_stretch(path, offset)
         if stretch.next_offset == offset:
             break
         _store(ctx, stretch, tally)
     if not gone:
-        return
+        return 0
     torn_bytes = path.stat().st_size - offset
     with ctx.begin() as tx:
         if records.wal_offset(tx, path.name) == offset:
@@ -146,6 +154,7 @@ def _collect_file(ctx: Context, path: Path, tally: Counter[str]) -> None:
             tally["finished"] += 1
             tally["torn"] += torn_bytes > 0
     _remove(path, torn=torn_bytes > 0)
+    return torn_bytes
 
 
 def _collected(ctx: Context, wal: str) -> int:

@@ -70,7 +70,7 @@ class Pages:
         Raises:
             NotFound: There is no such page, model or version.
             WrongMethod: It is asked for with another method than GET, or is one that takes POST.
-            Unavailable: The model is known, but nothing could be loaded for it.
+            Unavailable: The model is known, but nothing could be loaded for it; or no model is known yet.
         """
         if method != "GET":
             raise self._wrong_method(method, path)
@@ -118,8 +118,7 @@ class Pages:
 
     def _ready(self) -> bool:
         loaded = self._router.loaded
-        known = bool(loaded.routes) or self._router.seen_at is not None
-        return known and not loaded.problems.keys() - loaded.routes.keys()
+        return loaded.known and not loaded.problems.keys() - loaded.routes.keys()
 
     def _model(self, endpoint: str, version: str | None, ready: str | None) -> dict[str, Any]:
         found = _find(self._router.loaded, endpoint, version)
@@ -182,6 +181,8 @@ def _find(loaded: Loaded, endpoint: str, version: str | None) -> Any:
     if found is None:
         if endpoint in loaded.problems:
             raise Unavailable(loaded.problems[endpoint], next_step="Set a route to another version.", retry_s=10)
+        if not loaded.known:
+            raise Unavailable("This server does not know its routes yet.", next_step="Try again soon.", retry_s=1)
         known = ", ".join(sorted(loaded.routes)[:20])
         raise NotFound(
             f"There is no endpoint {endpoint[:100]!r}.",

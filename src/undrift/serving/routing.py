@@ -41,11 +41,13 @@ class Loaded(NamedTuple):
         revision: The newest revision of the table they come from.
         routes: By endpoint.
         problems: Why the newest route of an endpoint is not among them, by endpoint.
+        known: Whether any table has been seen; until then no endpoint can be said not to exist.
     """
 
     revision: int
     routes: dict[str, LoadedRoute]
     problems: dict[str, str]
+    known: bool
 
 
 class Router:
@@ -62,7 +64,7 @@ class Router:
     """
 
     def __init__(self, source: RouteSource, folder: Path) -> None:
-        self.loaded = Loaded(0, {}, {})
+        self.loaded = Loaded(0, {}, {}, known=False)
         self.source_error = ""
         self.seen_at: float | None = None
         self._source = source
@@ -72,7 +74,6 @@ class Router:
         self._retry_at = 0.0
         self._waiting: list[Future[Loaded]] = []
         self._lock = threading.Lock()
-        self._taking = threading.Lock()
         self._table: RoutingTable | None = None
         self._wake = threading.Event()
         self._stopped = False
@@ -82,17 +83,16 @@ class Router:
         self._changed = changed
 
     def start(self) -> None:
-        """Load the routes, from the source or else from the disk, and go on keeping them fresh; never raises.
+        """Load the routes that were kept, ask the source for newer ones, and go on asking; never raises.
 
         A source that does not answer soon is not waited for: what was kept is served meanwhile.
         """
+        self._load_kept()
         first = self._ask()
         # A daemon: a database that hangs must not keep the process from ending.
         threading.Thread(target=self._run, name="undrift-routes", daemon=True).start()
         with suppress(TimeoutError):
             first.result(_FIRST_WAIT_S)
-        if self.seen_at is None:
-            self._load_kept()
 
     def stop(self) -> None:
         """Stop asking the source; what is served stays."""
@@ -136,11 +136,11 @@ class Router:
         again = bool(self.loaded.problems) and time.monotonic() >= self._retry_at
         if table == self._table and not again:
             return
-        with self._taking:
-            self._take(table)
+        self._take(table, self._artifacts.load)
+        self._table = table
         self._keep()
 
-    def _take(self, table: RoutingTable) -> None:
+    def _take(self, table: RoutingTable, load: Callable[[str], Runtime]) -> None:
         before = self.loaded
         runtimes = {arm.runtime.artifact: arm.runtime for one in before.routes.values() for arm in one.arms}
         routes: dict[str, LoadedRoute] = {}
@@ -151,24 +151,20 @@ class Router:
                 routes[endpoint] = known
                 continue
             try:
-                routes[endpoint] = self._load(route, runtimes)
+                for arm in route.arms:
+                    if arm.artifact not in runtimes:
+                        runtimes[arm.artifact] = load(arm.artifact)
+                routes[endpoint] = LoadedRoute(route, [runtimes[arm.artifact] for arm in route.arms])
             except Exception as error:  # noqa: BLE001 - one bad artifact must not take the other endpoints along
                 problems[endpoint] = _problem(route, error, known)
                 if known is not None:
                     routes[endpoint] = known
-        self._table = table
         self._retry_at = time.monotonic() + _RETRY_S
-        loaded = Loaded(table.revision, routes, problems)
+        loaded = Loaded(table.revision, routes, problems, known=True)
         # First those who answer, then the revision: it may be late in saying what is served, never early.
         self._changed(loaded)
         self.loaded = loaded
-        self._artifacts.prune({arm.artifact for one in routes.values() for arm in one.route.arms})
-
-    def _load(self, route: Route, runtimes: dict[str, Runtime]) -> LoadedRoute:
-        for arm in route.arms:
-            if arm.artifact not in runtimes:
-                runtimes[arm.artifact] = self._artifacts.load(arm.artifact)
-        return LoadedRoute(route, [runtimes[arm.artifact] for arm in route.arms])
+        self._artifacts.prune({arm.artifact for route in table.routes.values() for arm in route.arms} | set(runtimes))
 
     def _keep(self) -> None:
         served = {endpoint: one.route for endpoint, one in self.loaded.routes.items()}
@@ -185,10 +181,8 @@ class Router:
             table = msgspec.json.decode(self._kept.read_bytes(), type=RoutingTable)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return
-        with self._taking:
-            # The source may have answered after all, meanwhile.
-            if self._table is None:
-                self._take(table)
+        # From this disk alone: a store that hangs must not keep the server from starting.
+        self._take(table, self._artifacts.load_kept)
 
 
 def _problem(route: Route, error: Exception, known: LoadedRoute | None) -> str:
