@@ -105,10 +105,11 @@ def test_a_season_is_no_change_of_unit_however_smooth():
 
 @pytest.mark.parametrize("factor", [1000.0, 0.001, -1.0])
 def test_a_large_factor_and_a_flipped_sign_are_seen_in_the_shape(factor):
-    values = np.random.default_rng(7).lognormal(3, 0.3, 5_000)
+    values = RNG.lognormal(3, 0.3, 5_000)
     change = explain_shift(column(values), column(values[:500] * factor))
     assert change is not None
-    assert change.scale == pytest.approx(factor)
+    # Shape alone cannot tell a thousand from 1,024.
+    assert change.scale == pytest.approx(factor, rel=0.03)
     assert change.evidence == "shape"
 
 

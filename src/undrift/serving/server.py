@@ -1,7 +1,7 @@
 """Runs a model server in this process: Granian's server in this process's event loop, and a clean end.
 
-Granian can also start worker processes; for one worker that costs a second process, and a start of its own. Measured
-side by side the throughput is the same.
+Granian can also start worker processes. For one worker that is a second process to watch over, it was no faster where
+both were measured, and told to end while it was starting it did not end.
 """
 
 from __future__ import annotations

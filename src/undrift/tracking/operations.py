@@ -140,9 +140,10 @@ def log_run(ctx: Context, request: LogRun) -> None:
         records.add_metrics(tx, run.id, points)
         records.add_parameters(tx, run.id, request.parameters)
         records.add_tags(tx, run.id, request.tags)
-        records.add_links(tx, run.id, request.links)
-        if request.links:
-            ctx.emit("run.linked", f"runs/{run.id}", project=run.project, links=request.links)
+        fresh = tuple(link for link in request.links if link not in run.links)
+        records.add_links(tx, run.id, fresh)
+        if fresh:
+            ctx.emit("run.linked", f"runs/{run.id}", project=run.project, links=fresh)
 
 
 @operation("tracking.end_run", permission="tracking:write", emits=("run.ended",))
