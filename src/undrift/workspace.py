@@ -24,7 +24,7 @@ from undrift.blobs import Repository, open_store
 from undrift.core.clock import Clock, SystemClock
 from undrift.core.context import Actor, Context
 from undrift.core.errors import Conflict, Corrupt, NotFound, Unavailable
-from undrift.events import EventLog, Head, head
+from undrift.events import EventLog, Head, head, read_after
 from undrift.governance import WorkspaceOwner
 from undrift.metastore import SqlDatabase, migrate, open_database
 
@@ -151,16 +151,23 @@ class Workspace:
             yield
 
     def publish_head(self, *, force: bool = False) -> Head | None:
-        """Write the newest place of the log outside the database, at most once a second; returns what was written.
+        """Write the newest place of the log outside the database, at most once a second; returns that place.
 
-        Whoever cuts off the end of the log would have to change this file, too, and every copy of it.
+        Whoever cuts off the end of the log would have to change this file, too, and every copy of it. So nothing is
+        written any more once the head written last is not in the log: it would hide what `undrift audit verify` finds.
         """
         if not force and time.monotonic() - self._published_at < 1:
             return None
         self._published_at = time.monotonic()
+        published = self.published_head()
         with self.database.read() as tx:
             newest = head(tx)
-        if newest.position and newest != self.published_head():
+            there = None if published is None else read_after(tx, published.position - 1, limit=1)
+        if published is not None and (
+            not there or (there[0].position, there[0].hash) != (published.position, published.hash)
+        ):
+            return newest
+        if newest.position and newest != published:
             with (self.folder / "heads.jsonl").open("a+b") as file:
                 file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
                 # A line cut short by a crash must not swallow this one.
