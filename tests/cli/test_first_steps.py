@@ -25,7 +25,7 @@ def until(condition, within_s=60.0):
 
 
 @pytest.mark.slow
-def test_the_first_project_trains_answers_and_is_watched(call, tmp_path, monkeypatch):
+def test_the_first_project_trains_answers_is_watched_and_goes_when_up_is_killed(call, is_gone, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("UNDRIFT_WORKSPACE", raising=False)
     assert call("init").code == 0
@@ -35,8 +35,8 @@ def test_the_first_project_trains_answers_and_is_watched(call, tmp_path, monkeyp
         text=True,
     )
     try:
-        said = (json.loads(line) for line in up.stdout)
-        ready = next(line for line in said if line.get("state") == "ready" and "hub" in line)
+        *processes, ready = (json.loads(up.stdout.readline()) for _ in range(4))
+        assert {line["process"] for line in processes} == {"hub", "worker", "serve"}
         (endpoint,) = until(lambda: call("status", "--json").json["endpoints"])
         assert (endpoint["endpoint"], endpoint["champion"]["number"]) == ("late", 1)
 
@@ -58,6 +58,7 @@ def test_the_first_project_trains_answers_and_is_watched(call, tmp_path, monkeyp
         assert call("status").out.startswith("Nothing is wrong.\n")
         assert call("audit", "verify").code == 0
     finally:
-        up.terminate()
-        assert up.wait(30) == 0
+        up.kill()
+        up.wait()
         up.stdout.close()
+    assert all(is_gone(line["pid"]) for line in processes)

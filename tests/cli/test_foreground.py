@@ -76,7 +76,11 @@ def test_a_worker_without_a_project_only_collects_and_ends_cleanly(start, folder
 
 
 def test_a_worker_of_a_project_ends_cleanly_too(start, folder, project_file):
-    project_file(folder.parent / "project.py", body="print('from the project')\n")
+    # Polars takes Ctrl-C over when it computes for the first time.
+    project_file(
+        folder.parent / "project.py",
+        body="import polars as pl\npl.LazyFrame({'a': [1]}).collect()\nprint('from the project')\n",
+    )
     (folder / "workspace.json").write_text('{"format": 1, "project": "project.py"}')
     process = start("worker")
     # What the project prints is no answer of the command.

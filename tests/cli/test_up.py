@@ -125,15 +125,6 @@ def test_ctrl_c_stops_all_of_them(start, folder, is_gone):
         check_port(int(address.rpartition(":")[2]))
 
 
-def test_killing_it_takes_its_processes_along(start, folder, is_gone):
-    up = start()
-    up.until(state="ready", logs=str(folder / "logs"))
-    up.process.kill()
-    up.process.wait()
-    assert len(up.pids) == 3
-    assert all(is_gone(pid) for pid in up.pids.values())
-
-
 def test_a_port_in_use_is_told_before_anything_is_started(call, folder, unused_port):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

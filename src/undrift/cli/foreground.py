@@ -20,6 +20,7 @@ from undrift.core.errors import Forbidden
 __all__ = ["hub", "serve", "worker"]
 
 _STOP_S = 5.0
+_LOOK_S = 0.2
 
 _Host = Annotated[str, Parameter(help="Address to listen at.")]
 _AllowHost = Annotated[
@@ -104,18 +105,21 @@ def worker(*, where: Local = HERE) -> None:
             run(workspace, stop, say=_log, on_ready=on_ready)
         except BaseException as error:  # noqa: BLE001 - it is raised again where it can be told
             failed.append(error)
-        finally:
-            stop.set()
 
+    # A handler may run while this thread is inside the event's own lock: it only takes a note.
+    asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _frame: asked.append(number))
     out = sys.stdout
     # What the user's code prints is no answer of this command.
     with contextlib.redirect_stdout(sys.stderr):
         # In a thread, so that a signal is heeded in the middle of a training.
         thread = threading.Thread(target=work, name="undrift-worker", daemon=True)
         thread.start()
-        stop.wait()
+        while thread.is_alive() and not asked:
+            # Not for ever: once polars is loaded, a Ctrl-C does not interrupt a thread that waits for a lock.
+            thread.join(_LOOK_S)
+        stop.set()
         thread.join(_STOP_S)
     if thread.is_alive():
         _log("A turn of the loop is cut off; it is resumed at the next start.")

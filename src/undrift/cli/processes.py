@@ -18,7 +18,17 @@ from urllib.parse import urlsplit
 
 from undrift.core.errors import Conflict, Unavailable
 
-__all__ = ["Child", "answers", "check_port", "end_with_parent", "free_port", "role_holder", "start_child", "wait_ready"]
+__all__ = [
+    "Child",
+    "answers",
+    "check_port",
+    "end_with_parent",
+    "ended",
+    "free_port",
+    "role_holder",
+    "start_child",
+    "wait_ready",
+]
 
 _PARENT = "UNDRIFT_PARENT"
 _PR_SET_PDEATHSIG = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+import time
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -49,16 +49,16 @@ def up(
             Process("serve", ["serve", "--port", str(serve_port), *here], logs / "serve.log", url=serve_url),
         ]
         supervisor = Supervisor(processes, _tell_json if where.as_json else _tell)
-        stop, announced = _stop_on_signals(), False
+        asked, announced = _note_signals(), False
         if not where.as_json:
             say(f"undrift {__version__} on {folder}")
         try:
-            while not stop.is_set():
+            while not asked:
                 supervisor.look()
                 if supervisor.complete and not announced:
                     announced = True
                     _announce(as_json=where.as_json, hub_url=hub_url, serve_url=serve_url, logs=str(logs))
-                stop.wait(_LOOK_S)
+                time.sleep(_LOOK_S)
         finally:
             if not where.as_json:
                 say("Stopping.")
@@ -67,20 +67,21 @@ def up(
                 show_error(f"Had to be killed: {', '.join(killed)}.", f"Their logs are in {logs}.")
 
 
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
+def _note_signals() -> list[int]:
+    """Return a list that the signals which ask for an end are put into."""
+    asked: list[int] = []
 
     def on_signal(number: int, _frame: Any) -> None:
-        if stop.is_set() and number == signal.SIGINT:
+        if asked and number == signal.SIGINT:
             # Asked twice: the kernel takes the children along.
             os._exit(130)
-        stop.set()
+        asked.append(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Under nohup, whoever started it has asked for it to stay.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, on_signal)
-    return stop
+    return asked
 
 
 def _announce(*, as_json: bool, hub_url: str, serve_url: str, logs: str) -> None:
