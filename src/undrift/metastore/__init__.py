@@ -6,6 +6,17 @@ Words: *database*, *transaction* (a SQLAlchemy connection inside a block), *migr
 
 from undrift.metastore.database import SqlDatabase, open_database
 from undrift.metastore.migrate import migrate
-from undrift.metastore.schema import Json, UtcTime, insert_or_ignore, metadata, to_struct
+from undrift.metastore.schema import Json, UtcTime, bytewise, insert_or_ignore, like, metadata, to_struct
 
-__all__ = ["Json", "SqlDatabase", "UtcTime", "insert_or_ignore", "metadata", "migrate", "open_database", "to_struct"]
+__all__ = [
+    "Json",
+    "SqlDatabase",
+    "UtcTime",
+    "bytewise",
+    "insert_or_ignore",
+    "like",
+    "metadata",
+    "migrate",
+    "open_database",
+    "to_struct",
+]

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from undrift.core.clock import in_utc
 
-__all__ = ["Json", "UtcTime", "answers", "insert_or_ignore", "metadata", "to_struct"]
+__all__ = ["Json", "UtcTime", "answers", "bytewise", "insert_or_ignore", "like", "metadata", "to_struct"]
 
 metadata = sa.MetaData(
     naming_convention={
@@ -90,3 +90,22 @@ def insert_or_ignore(tx: sa.Connection, table: sa.Table) -> Any:
     make = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
     # Without this option psycopg's count is thrown away (-1) before anybody can ask for it.
     return make(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+
+
+def bytewise(tx: sa.Connection, column: Any) -> Any:
+    """Return a text column as it is to be ordered: byte by byte on every engine, whatever the language of the host."""
+    return sa.collate(column, "C") if tx.dialect.name == "postgresql" else column
+
+
+def like(tx: sa.Connection, column: Any, pattern: str, *, case_sensitive: bool) -> Any:
+    """Return whether a text column matches a pattern in which ``%`` stands for any text and ``_`` for one character.
+
+    Nothing else in the pattern has a meaning. Without case only letters of ASCII are alike on SQLite.
+    """
+    if tx.dialect.name == "postgresql":
+        return column.like(pattern, escape="") if case_sensitive else column.ilike(pattern, escape="")
+    if not case_sensitive:
+        return sa.func.lower(column).like(pattern.lower())
+    # SQLite's LIKE knows no case; its GLOB does, with other signs.
+    glob = "".join({"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"}.get(sign, sign) for sign in pattern)
+    return column.op("GLOB")(glob)

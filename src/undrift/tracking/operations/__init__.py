@@ -1,0 +1,1 @@
+"""What can be done in tracking: one file for each thing."""
