@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -86,18 +85,12 @@ def find_models(tx: sa.Connection, ids: Sequence[str]) -> list[LoggedModel]:
     """Return logged models with all they have, in the order asked for; those that are not there are left out."""
     query = sa.select(*(logged_models.c[name] for name in _ROW)).where(logged_models.c.id.in_(ids))
     rows = {row["id"]: dict(row) for row in tx.execute(query).mappings()}
-    gathered: dict[str, dict[str, dict[str, str]]] = {id_: {"parameters": {}, "tags": {}} for id_ in rows}
+    gathered: dict[str, dict[str, Any]] = {id_: {"parameters": {}, "tags": {}} for id_ in rows}
     for field, table in (("parameters", logged_model_parameters), ("tags", logged_model_tags)):
         for row in tx.execute(sa.select(table).where(table.c.model_id.in_(rows)).order_by(table.c.name)):
             gathered[row.model_id][field][row.name] = row.value
     metrics = model_metrics(tx, list(rows))
-    return [
-        msgspec.convert(
-            rows[id_] | gathered[id_] | {"metrics": tuple(metrics[id_])}, LoggedModel, from_attributes=False
-        )
-        for id_ in ids
-        if id_ in rows
-    ]
+    return [LoggedModel(**rows[id_], **gathered[id_], metrics=tuple(metrics[id_])) for id_ in ids if id_ in rows]
 
 
 def search_models(
@@ -123,10 +116,11 @@ def search_models(
     """
     points = logged_model_metrics
     on_datasets = sa.or_(
+        sa.false(),
         *(
             sa.and_(points.c.dataset_name == name, points.c.dataset_digest == digest if digest else sa.true())
             for name, digest in datasets
-        )
+        ),
     )
     query = sa.select(logged_models.c.id).where(
         logged_models.c.experiment_id.in_(experiment_ids), logged_models.c.state == "active"
