@@ -14,7 +14,7 @@ def main() -> None:
     """Run the program with the arguments it was started with, and end the process with its exit code."""
     args = sys.argv[1:]
     if "UNDRIFT_PARENT" in os.environ:
-        from undrift.cli.processes import end_with_parent  # noqa: PLC0415 - only children of `undrift up` need it
+        from undrift.processes import end_with_parent  # noqa: PLC0415 - only children of `undrift up` need it
 
         end_with_parent()
     if tuple(args) in _HELP or args == ["--version"]:

@@ -22,7 +22,7 @@ from undrift.core.clock import Clock, ReplayClock, SystemClock, parse_time
 from undrift.core.context import Actor, Context
 from undrift.core.errors import NotFound, UndriftError
 from undrift.data import find_dataset, read_newest
-from undrift.events import Event, head, read_after
+from undrift.events import Courier, Event, head, read_after
 from undrift.loop.deployment import Deployment
 from undrift.monitoring import Observation
 from undrift.project import Built, build, load_project, snapshot_code
@@ -95,6 +95,7 @@ class Worker:
         say: Told what happens.
         clock: Where the time comes from.
         pace: A clock that only goes forward, in seconds: how long to leave off.
+        courier: Carries events to webhooks; None when somebody else does.
     """
 
     def __init__(
@@ -107,7 +108,9 @@ class Worker:
         say: Say,
         clock: Clock | None = None,
         pace: Callable[[], float] = time.monotonic,
+        courier: Courier | None = None,
     ) -> None:
+        self._courier = courier
         self._workspace = workspace
         self._deployments = deployments
         self._loop = loop
@@ -141,6 +144,7 @@ class Worker:
         """Do what is due; whatever fails is told, and tried again later."""
         self._guarded("Collecting predictions", self._collect)
         self._guarded("Reading the log", self._read_log)
+        self._guarded("Delivering to webhooks", self._deliver)
         self._guarded("Reading the project's sources", self._refresh)
         for endpoint in self._states:
             if stop is not None and stop.is_set():
@@ -198,6 +202,13 @@ class Worker:
             for one in self._states.values():
                 one.refreshed |= event.actor == WORKER.name
                 one.supplied |= event.actor != WORKER.name
+
+    def _deliver(self) -> None:
+        if self._courier is None:
+            return
+        # Waits for no receiver; what its threads have done shows in the next turn.
+        for problem in self._courier.turn(self._clock.now()).problems:
+            self._say(problem)
 
     def _refresh(self) -> None:
         if self._pace() < self._refresh_at:
@@ -358,4 +369,6 @@ def run(workspace: Workspace, stop: threading.Event, *, say: Say, on_ready: Call
 
                 durable = DurableLoop(workspace.loop_url, deployments, at, workspace.predictions_folder)
                 loop = stack.enter_context(durable)
-            Worker(workspace, deployments, loop, refresh=refresh, say=say).until(stop)
+            courier = Courier(lambda: workspace.context(WORKER))
+            stack.callback(courier.close)
+            Worker(workspace, deployments, loop, refresh=refresh, say=say, courier=courier).until(stop)

@@ -24,7 +24,7 @@ from undrift.blobs import Repository, open_store
 from undrift.core.clock import Clock, SystemClock
 from undrift.core.context import Actor, Context
 from undrift.core.errors import Conflict, Corrupt, NotFound, Unavailable
-from undrift.events import EventLog, Head, head, read_after
+from undrift.events import EventLog, Head, Reach, head, read_after
 from undrift.governance import WorkspaceOwner
 from undrift.metastore import SqlDatabase, migrate, open_database
 
@@ -44,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True):
         store: Address of the byte store; a folder in the folder when empty.
         made_by: The undrift that made it.
         project: A Python file, relative to the folder that holds the workspace, with the project's declarations.
+        webhooks_allow: Hosts and networks that webhooks may reach although they are not public.
     """
 
     format: int = _FORMAT
@@ -51,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True):
     store: str = ""
     made_by: str = __version__
     project: str = ""
+    webhooks_allow: tuple[str, ...] = ()
 
 
 class Workspace:
@@ -110,7 +112,7 @@ class Workspace:
             database=self.database,
             repository=self.repository,
             policy=WorkspaceOwner(),
-            events=EventLog(),
+            events=EventLog(Reach(self.settings.webhooks_allow).check()),
         )
 
     @property

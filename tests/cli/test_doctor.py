@@ -10,7 +10,7 @@ from collections import namedtuple
 import pytest
 
 from undrift.cli import doctor as doctor_command
-from undrift.cli.processes import check_port
+from undrift.processes import check_port
 from undrift.workspace import Workspace
 
 

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from undrift.cli.processes import answers
+from undrift.processes import answers
 from undrift.cli.routes import WorkspaceRoutes
 from undrift.core.errors import NotFound
 from undrift.loop import ListCycles, list_cycles

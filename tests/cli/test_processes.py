@@ -10,15 +10,15 @@ import sys
 
 import pytest
 
-from undrift.cli.processes import answers, check_port, free_port, role_holder, start_child, wait_ready
 from undrift.core.errors import Conflict, Unavailable
+from undrift.processes import answers, check_port, free_port, role_holder, start_child, wait_ready
 from undrift.workspace import Workspace
 
 # A parent that starts a model server, says its number, and does nothing more.
 PARENT = """
 import sys, time
 from pathlib import Path
-from undrift.cli.processes import start_child, wait_ready
+from undrift.processes import start_child, wait_ready
 folder, port = sys.argv[1:]
 child = start_child(["serve", "--workspace", folder, "--port", port], Path(folder) / "logs" / "serve.log")
 wait_ready(f"http://127.0.0.1:{port}/v2/health/live", 60, child)
@@ -67,7 +67,7 @@ def test_a_child_says_only_what_it_said_itself_in_a_log_that_goes_on(tmp_path):
 
 
 def test_a_long_log_is_put_aside(tmp_path, monkeypatch):
-    monkeypatch.setattr("undrift.cli.processes._LOG_LIMIT_BYTES", 10)
+    monkeypatch.setattr("undrift.processes._LOG_LIMIT_BYTES", 10)
     log = tmp_path / "it.log"
     log.write_text("more than ten bytes")
     start_child(["--version"], log).process.wait(60)

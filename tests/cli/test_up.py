@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from undrift.cli.processes import answers, check_port
+from undrift.processes import answers, check_port
 
 
 class Up:

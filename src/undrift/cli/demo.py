@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Annotated
 
@@ -21,5 +20,6 @@ def flights(
     as_json: Annotated[bool, Parameter(name="--json", help="Print the figures as JSON and nothing else.")] = False,
 ) -> None:
     """Replay the flights of New York in 2013: will a flight arrive more than half an hour late?"""
-    # By name: the demo stands on the command line (its processes), and not the other way round.
-    importlib.import_module("undrift.demo.flights.run").run_demo(folder, as_json=as_json, report=report)
+    from undrift.demo.flights.run import run_demo
+
+    run_demo(folder, as_json=as_json, report=report)

@@ -127,7 +127,7 @@ def _program() -> Iterator[Finding]:
 
 
 def _ports(folder: Path) -> Iterator[Finding]:
-    from undrift.cli.processes import check_port, role_holder
+    from undrift.processes import check_port, role_holder
 
     holder = role_holder(folder, "up")
     if holder is not None:

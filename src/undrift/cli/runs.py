@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from undrift.cli.options import ANYWHERE, Anywhere, connected
 from undrift.cli.output import duration, moment, number, say, show_fields, show_json, show_table
+from undrift.cli.sync import sync
 
 if TYPE_CHECKING:
     from undrift.tracking import Run
 
 __all__ = ["runs"]
 
+runs = App(name="runs", group_commands="Commands")
+runs.command(sync)
 
-def runs(
+
+@runs.default
+def look(
     run_id: Annotated[str | None, Parameter(help="Show this run; all are listed when left out.")] = None,
     /,
     *,

@@ -77,7 +77,7 @@ def _look(client: Client, route: Route) -> _Endpoint:
 
 
 def _worker_runs(where: Anywhere) -> bool:
-    from undrift.cli.processes import role_holder
+    from undrift.processes import role_holder
 
     return role_holder(workspace_folder(where), "worker") is not None
 

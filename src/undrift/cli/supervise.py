@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from undrift.cli.processes import Child, answers, ended, start_child
+from undrift.processes import Child, answers, ended, start_child
 from undrift.core.errors import UndriftError
 
 __all__ = ["Process", "Supervisor", "Tell"]

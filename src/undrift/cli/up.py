@@ -26,7 +26,7 @@ def up(
     where: Local = HERE,
 ) -> None:
     """Run hub, worker and model server, and keep them running until Ctrl-C."""
-    from undrift.cli.processes import check_port, free_port
+    from undrift.processes import check_port, free_port
     from undrift.cli.supervise import Process, Supervisor
     from undrift.workspace import Workspace
 

@@ -136,7 +136,7 @@ def gather(ctx: Context, deployment: Deployment, year: pl.DataFrame, say: Callab
     losses = {"undrift": log_losses(labels, served["score"].to_numpy())}
     first = find_version(ctx, FindVersion(recipe.project, recipe.model, number=1))
     say("scoring the year with the first version")
-    losses["never"] = log_losses(labels, load_scorer(ctx, first.artifact)(encode_frame(first.signature, served)))
+    losses["never"] = log_losses(labels, load_scorer(ctx, first.files)(encode_frame(first.contract, served)))
     losses["monthly"] = log_losses(labels, _monthly(deployment, year, served, month, say))
     names = sorted(set(month))
     months = tuple(
@@ -160,7 +160,11 @@ def gather(ctx: Context, deployment: Deployment, year: pl.DataFrame, say: Callab
         windows=tuple(list_windows(ctx, ListWindows(endpoint, limit=5000))[::-1]),
         moves=tuple(moves),
         versions=tuple(versions),
-        promotions=tuple(_promotion(ctx, move, versions, served) for move in moves if move.previous is not None),
+        promotions=tuple(
+            _promotion(ctx, move, move.number, versions, served)
+            for move in moves
+            if move.previous is not None and move.number is not None
+        ),
         faults=tuple(_outcome(fault, incidents) for fault in feed.FAULTS),
         predictions=account(ctx, FindAccount(endpoint)),
         asked=year.filter(pl.col("predicted_at") >= MODEL_FROM, pl.col("predicted_at") < LAST_DAY).height,
@@ -191,22 +195,24 @@ def _monthly(
     return scores
 
 
-def _promotion(ctx: Context, move: AliasMove, versions: list[ModelVersion], served: pl.DataFrame) -> Promotion:
+def _promotion(
+    ctx: Context, move: AliasMove, number: int, versions: list[ModelVersion], served: pl.DataFrame
+) -> Promotion:
     after = served.filter(pl.col("event_time") >= move.at, pl.col("event_time") < move.at + timedelta(days=14))
     labels = after["label"].to_numpy()
 
-    def loss(number: int) -> float:
-        version = versions[number - 1]
-        scores = load_scorer(ctx, version.artifact)(encode_frame(version.signature, after))
+    def loss(of: int) -> float:
+        version = versions[of - 1]
+        scores = load_scorer(ctx, version.files)(encode_frame(version.contract, after))
         return float(log_losses(labels, scores).mean())
 
     previous = move.previous or 1
     return Promotion(
-        version=move.number,
+        version=number,
         previous=previous,
         at=move.at,
         reason=move.reason,
-        gain_after=loss(previous) - loss(move.number),
+        gain_after=loss(previous) - loss(number),
         rows_after=after.height,
     )
 

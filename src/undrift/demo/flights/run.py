@@ -16,7 +16,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from undrift.cli.processes import free_port, start_child, wait_ready
+from undrift.processes import free_port, start_child, wait_ready
 from undrift.core.clock import ReplayClock
 from undrift.core.context import Context
 from undrift.demo.flights import feed

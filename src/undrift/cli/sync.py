@@ -1,0 +1,49 @@
+"""`undrift runs sync`: sends what runs left on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from undrift.cli.options import ANYWHERE, Anywhere
+from undrift.cli.output import say, show_json
+from undrift.core.errors import Invalid
+
+__all__ = ["sync"]
+
+_LEFT = 7
+
+
+def sync(
+    folder: Annotated[
+        Path | None,
+        Parameter(help="A run's folder, or one with such folders; where this user's runs lie when left out."),
+    ] = None,
+    /,
+    *,
+    where: Anywhere = ANYWHERE,
+) -> int:
+    """Send what runs left on this machine: recorded offline, or cut off; to where each was to go, or where you say."""
+    from undrift.recorder import runs_folder, sync_runs
+
+    if where.hub is not None and where.workspace is not None:
+        raise Invalid("--workspace and --hub exclude each other.", next_step="Name one of them.")
+    done = []
+    for one in sync_runs(folder, target=where.hub or where.workspace):
+        done.append(one)
+        if where.as_json:
+            continue
+        if one.state == "sent":
+            refused = f", {one.refused:,} refused" if one.refused else ""
+            say(f"{one.run_id}: {one.points:,} points and {one.files:,} files sent to {one.target}{refused}.")
+        elif one.state == "recording":
+            say(f"{one.run_id}: a process still records it; left alone.")
+        else:
+            say(f"{one.run_id}: not all was sent to {one.target}: {one.trouble} The rest stays in {one.folder}.")
+    if where.as_json:
+        show_json(done)
+    elif not done:
+        say(f"Nothing waits in {folder or runs_folder()}.")
+    return _LEFT if any(one.state == "left" for one in done) else 0

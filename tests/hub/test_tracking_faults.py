@@ -1,0 +1,262 @@
+"""Sixteen writers and a hub that is killed: nothing that was acknowledged is lost, and nothing is there twice."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from undrift.workspace import Settings, Workspace
+
+RUN = (
+    "import sys; from undrift.hub import run;"
+    "run(sys.argv[1], port=int(sys.argv[2]), on_ready=lambda url: print(url, flush=True))"
+)
+WRITERS = 16
+
+
+class Hub:
+    """A hub in a process of its own, on a port that stays the same when it is started again."""
+
+    def __init__(self, folder, port):
+        self.folder = folder
+        self.port = port
+        self.start()
+
+    def start(self):
+        command = [sys.executable, "-c", RUN, str(self.folder), str(self.port)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert self.process.stdout.readline().startswith("http://"), "the hub did not start"
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class Writer(threading.Thread):
+    """Makes runs and logs to them, and repeats a request with the same key until it has been answered."""
+
+    def __init__(self, port, number, stopping):
+        super().__init__(daemon=True)
+        self.port = port
+        self.number = number
+        self.stopping = stopping
+        self.acknowledged = {}
+        self.refused = []
+        self.repeated = 0
+        self._connection = None
+
+    def run(self):
+        speak = self._in_mlflow if self.number % 2 else self._natively
+        for count in range(10_000):
+            if self.stopping.is_set():
+                break
+            name = f"w{self.number}-{count}"
+            points = [(step, 1_700_000_000_000 + step, step / 7) for step in range(5)]
+            if not speak(name, points):
+                break
+        self._hang_up()
+
+    def _hang_up(self):
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def _natively(self, name, points):
+        run = self._ask(
+            "/api/v1/tracking/start_run", {"project": "default", "experiment": "storm", "name": name}, key=name
+        )
+        if run is None:
+            return False
+        series = [{"name": "loss", "steps": [p[0]], "times_ms": [p[1]], "values": [p[2]]} for p in points]
+        body = {"run_id": run["id"], "series": series, "parameters": {"name": name}}
+        if self._ask("/api/v1/tracking/log_run", body, key=name + "/log") is None and self.stopping.is_set():
+            return False
+        self.acknowledged[name] = (run["id"], points)
+        return True
+
+    def _in_mlflow(self, name, points):
+        asked = {"experiment_id": self.experiment_id, "run_name": name, "start_time": 1}
+        answer = self._ask("/api/2.0/mlflow/runs/create", asked, key=name)
+        if answer is None:
+            return False
+        run_id = answer["run"]["info"]["run_id"]
+        metrics = [{"key": "loss", "value": p[2], "timestamp": p[1], "step": p[0]} for p in points]
+        body = {"run_id": run_id, "metrics": metrics, "params": [{"key": "name", "value": name}]}
+        if self._ask("/api/2.0/mlflow/runs/log-batch", body) is None:
+            return False
+        self.acknowledged[name] = (run_id, points)
+        return True
+
+    def _ask(self, path, body, key=None):
+        headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
+        tries = 0
+        while True:
+            tries += 1
+            self.repeated += tries > 1
+            try:
+                if self._connection is None:
+                    self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+                self._connection.request("POST", path, json.dumps(body), headers)
+                answer = self._connection.getresponse()
+                said = answer.read()
+                if answer.status == 200:
+                    return json.loads(said) or {}
+                if answer.status not in {500, 503}:
+                    self.refused.append((path, answer.status, said))
+                    return None
+            except (OSError, http.client.HTTPException):
+                self._hang_up()
+            if self.stopping.is_set():
+                return None
+            time.sleep(0.02)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def folder(request, blank, tmp_path):
+    """The folder of a workspace on either engine."""
+    if request.param == "sqlite":
+        yield shutil.copytree(blank, tmp_path / "workspace")
+        return
+    url = sa.make_url(request.getfixturevalue("postgres_url"))
+    admin = sa.create_engine(
+        url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
+    )
+    name = f"{url.database}_{uuid.uuid4().hex[:8]}"
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    settings = Settings(database=url.set(database=name).render_as_string(hide_password=False))
+    Workspace.open(tmp_path / "workspace", create=True, settings=settings).close()
+    yield tmp_path / "workspace"
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def storm(folder, unused_port):
+    """Start so many hubs on the workspace, and writers that ask one of them each."""
+    hubs = []
+    stopping = threading.Event()
+    writers = []
+
+    def start(count=1):
+        hubs.append(Hub(folder, unused_port))
+        hubs.extend(Hub(folder, unused_port + 1 + extra) for extra in range(count - 1))
+        connection = http.client.HTTPConnection("127.0.0.1", unused_port, timeout=20)
+        body = json.dumps({"name": "storm"})
+        connection.request("POST", "/api/2.0/mlflow/experiments/create", body, {"Content-Type": "application/json"})
+        experiment_id = json.loads(connection.getresponse().read())["experiment_id"]
+        connection.close()
+        for number in range(WRITERS):
+            writer = Writer(hubs[number % count].port, number, stopping)
+            writer.experiment_id = experiment_id
+            writers.append(writer)
+            writer.start()
+        return hubs, writers
+
+    def stop():
+        stopping.set()
+        for writer in writers:
+            writer.join(40)
+            assert not writer.is_alive()
+
+    start.stop = stop
+    yield start
+    stopping.set()
+    for hub in hubs:
+        hub.kill()
+
+
+def examine(folder, writers):
+    """Hold what is kept against what was acknowledged."""
+    assert [writer.refused for writer in writers if writer.refused] == []
+    workspace = Workspace.open(folder)
+    with workspace.database.read() as tx:
+        named = tx.execute(sa.text("SELECT name, id FROM runs")).all()
+        started = tx.execute(sa.text("SELECT subject FROM events WHERE type = 'run.started'")).scalars().all()
+        parameters = dict(tx.execute(sa.text("SELECT run_id, value FROM run_parameters WHERE name = 'name'")).all())
+    ids = dict(named)
+    assert len(ids) == len(named), "a run is there twice"
+    assert sorted(started) == sorted(f"runs/{id_}" for id_ in ids.values()), "an event is missing, or there twice"
+    acknowledged = {name: one for writer in writers for name, one in writer.acknowledged.items()}
+    assert len(acknowledged) > WRITERS
+    from undrift import tracking
+
+    for name, (run_id, points) in acknowledged.items():
+        assert ids.get(name) == run_id, f"the acknowledged run {name} is lost"
+        assert parameters.get(run_id) == name
+        history = tracking.metric_history(workspace.context(), tracking.MetricHistory(run_id, "loss"))
+        found = list(zip(history.steps, history.times_ms, history.values, strict=True))
+        assert found == points, f"points of the acknowledged run {name} are lost, or there twice"
+    with workspace.database.read() as tx:
+        assert not tx.execute(sa.text("SELECT 1 FROM events GROUP BY id HAVING count(*) > 1")).all()
+    workspace.close()
+    return acknowledged
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_hub_killed_at_any_moment_loses_nothing_acknowledged_and_keeps_nothing_twice(storm, folder, seed):
+    (hub,), writers = storm()
+    choose = random.Random(seed)
+    for _ in range(3):
+        time.sleep(choose.uniform(0.2, 1.2))
+        hub.kill()
+        hub.start()
+    time.sleep(0.5)
+    storm.stop()
+    examine(folder, writers)
+    assert sum(writer.repeated for writer in writers) > 0, "no request was hit: the test has shown nothing"
+
+
+@pytest.mark.slow
+def test_writers_go_on_when_every_connection_to_the_database_is_cut(storm, folder):
+    settings = msgspec.json.decode((folder / "workspace.json").read_bytes(), type=Settings)
+    _hubs, writers = storm()
+    if settings.database:
+        url = sa.make_url(settings.database).set(drivername="postgresql+psycopg")
+        admin = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+        for _ in range(3):
+            time.sleep(0.5)
+            with admin.connect() as connection:
+                # What a restart is to a client: every connection breaks, and for a while there is no new one.
+                connection.exec_driver_sql(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS false")
+                connection.execute(sa.text(cut), {"name": url.database})
+                time.sleep(0.5)
+                connection.exec_driver_sql(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS true")
+    else:
+        # SQLite has no connections to cut: another process holds its lock instead.
+        for _ in range(3):
+            time.sleep(0.5)
+            locker = sa.create_engine(f"sqlite:///{folder / 'undrift.db'}")
+            with locker.connect() as connection:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                time.sleep(0.5)
+            locker.dispose()
+    time.sleep(1)
+    before = sum(len(writer.acknowledged) for writer in writers)
+    time.sleep(1)
+    assert sum(len(writer.acknowledged) for writer in writers) > before, "writing did not go on"
+    storm.stop()
+    examine(folder, writers)
+
+
+@pytest.mark.slow
+def test_two_hubs_on_one_workspace_take_the_same_writes_once(storm, folder):
+    _hubs, writers = storm(2)
+    time.sleep(2)
+    storm.stop()
+    examine(folder, writers)
