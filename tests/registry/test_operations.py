@@ -103,12 +103,32 @@ def test_a_version_is_read_back_as_it_was_registered(database, make_ctx, add):
     assert [(field.name, field.nullable) for field in made.signature.inputs] == [("temp", True), ("carrier", False)]
 
 
-def test_the_same_run_registers_once(ctx, model, add):
+def test_the_same_key_registers_once(ctx, model, add):
     run_id = new_id()
-    made = add(ctx, run_id=run_id, metrics={"log_loss": 0.4})
-    assert add(ctx, run_id=run_id, metrics={"log_loss": 0.9}) == made
+    made = add(ctx, run_id=run_id, key=run_id, metrics={"log_loss": 0.4})
+    assert add(ctx, run_id=run_id, key=run_id, metrics={"log_loss": 0.9}) == made
     assert add(ctx).number == 2
     assert types(ctx).count("model.version_registered") == 2
+
+
+def test_one_run_may_register_several_versions(ctx, model, add):
+    run_id = new_id()
+    assert [add(ctx, run_id=run_id).number, add(ctx, run_id=run_id, key="b").number] == [1, 2]
+
+
+def test_a_key_names_a_version_of_one_model_only(ctx, model, add):
+    register_model(ctx, RegisterModel("flights", "early", "ops@example.com"))
+    assert add(ctx, key="nightly").model == "late"
+    assert add(ctx, key="nightly", model="early").model == "early"
+    with pytest.raises(Invalid, match="A key is not empty"):
+        add(ctx, key="")
+
+
+def test_of_many_who_register_under_one_key_all_get_the_same_version(database, make_ctx, add):
+    register_model(make_ctx(database), RegisterModel("flights", "late", "ops@example.com"))
+    with ThreadPoolExecutor(6) as pool:
+        made = list(pool.map(lambda _: add(make_ctx(database), key="nightly"), range(6)))
+    assert {one.id for one in made} == {made[0].id}
 
 
 def test_numbers_stay_dense_when_many_register_at_once(database, make_ctx, add):
@@ -268,7 +288,19 @@ def test_a_long_history_of_one_alias_does_not_hide_another(ctx, model, add):
         retire_version(ctx, RetireVersion("flights", "late", 3, "forgotten"))
 
 
-@pytest.mark.parametrize("change", [{"alias": ""}, {"number": 9}, {"model": "early"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"alias": ""},
+        {"alias": "a.b"},
+        {"alias": "a" * 256},
+        {"alias": "Latest"},
+        {"alias": "v3"},
+        {"alias": "V03"},
+        {"number": 9},
+        {"model": "early"},
+    ],
+)
 def test_an_alias_of_nothing_is_refused(ctx, model, add, change):
     add(ctx)
     asked = msgspec.structs.replace(MoveAlias("flights", "late", "champion", 1, "why"), **change)
