@@ -167,3 +167,36 @@ def test_a_large_file_is_uploaded_in_parts(s3_url, tmp_path):
     assert objects.size(digest) == len(data) == 40 << 20
     objects.fetch(digest, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == data
+
+
+def test_a_large_source_may_ask_the_same_store_and_may_fail(s3_url):
+    store = open_store(s3_url)
+    store.write("piece", DATA)
+    thread = threading.get_ident()
+
+    def pieces(number, then):
+        for _ in range(number):
+            assert threading.get_ident() == thread
+            yield b"".join(store.read("piece"))
+        if then:
+            raise ZeroDivisionError("the source fails")
+
+    store.write("large", pieces(160, False))
+    assert store.size("large") == 160 * len(DATA) > 32 << 20
+    with pytest.raises(ZeroDivisionError, match="the source fails"):
+        store.write("failed", pieces(160, True))
+    assert store.size("failed") is None
+
+
+def test_a_service_that_fails_in_the_middle_does_not_make_a_source_read_to_its_end(service):
+    service.answers = [403]
+    read = []
+
+    def pieces():
+        for n in range(10_000):
+            read.append(n)
+            yield bytes(1 << 20)
+
+    with pytest.raises(Unavailable, match="S3 failed"):
+        service.store.write("large", pieces())
+    assert len(read) < 200

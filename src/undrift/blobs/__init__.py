@@ -14,23 +14,30 @@ from __future__ import annotations
 from undrift.blobs.commits import Commit, Commits
 from undrift.blobs.names import parse_path
 from undrift.blobs.objects import Objects
+from undrift.blobs.packs import FRAME_HEAD, PACKED_BYTES, frame
 from undrift.blobs.ports import ByteStore
 from undrift.blobs.refs import Refs
 from undrift.blobs.repository import Repository
 from undrift.blobs.stores import open_store
 from undrift.blobs.trees import Entry, Source, Tree, Trees
+from undrift.blobs.uploads import Part, Uploads
 
 __all__ = [
+    "FRAME_HEAD",
+    "PACKED_BYTES",
     "ByteStore",
     "Commit",
     "Commits",
     "Entry",
     "Objects",
+    "Part",
     "Refs",
     "Repository",
     "Source",
     "Tree",
     "Trees",
+    "Uploads",
+    "frame",
     "open_store",
     "parse_path",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 __all__ = ["ByteStore"]
@@ -28,17 +28,25 @@ class ByteStore(Protocol):
     undrift access; the sentence names the place and the key, and no secret.
     """
 
-    def read(self, key: str) -> Iterator[bytes]:
-        """Return the bytes under a key in pieces, so that memory does not follow the size.
+    def read(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Return the bytes under a key, or a stretch of them, in pieces, so that memory does not follow the size.
 
         The store is asked before this returns: what is missing is known at once, not at the first piece.
+
+        Args:
+            key: Where.
+            start: The first byte, from 0.
+            length: How many bytes at most; None goes on to the end. What lies beyond the end is left out.
 
         Raises:
             NotFound: There is nothing under this key.
         """
 
-    def write(self, key: str, source: bytes | Iterable[bytes]) -> None:
+    def write(self, key: str | Callable[[], str], source: bytes | Iterable[bytes]) -> None:
         """Put bytes, or all pieces of a source, under a key, in place of what may be there.
+
+        A key that is known only when the last piece has come (the hash of them all) is a function: it is called after
+        that piece, once.
 
         The pieces become visible together after the last one. When the source raises, its exception comes through
         and the key is as it was. (Not an `OSError`: a store could take it for its own. A source turns it into an

@@ -7,6 +7,7 @@ from undrift.blobs.objects import Objects
 from undrift.blobs.ports import ByteStore
 from undrift.blobs.refs import Refs
 from undrift.blobs.trees import Trees
+from undrift.blobs.uploads import Uploads
 
 __all__ = ["Repository"]
 
@@ -21,6 +22,8 @@ class Repository:
         trees: Folders of objects.
         commits: Versions of trees.
         refs: Names that move from commit to commit.
+        uploads: Large objects that arrive in parts.
+        store: The bytes below them all.
 
     >>> from undrift.blobs import Commit, open_store
     >>> from undrift.core.clock import parse_time
@@ -35,7 +38,9 @@ class Repository:
     """
 
     def __init__(self, store: ByteStore) -> None:
+        self.store = store
         self.objects = Objects(store)
         self.trees = Trees(self.objects)
         self.commits = Commits(self.objects)
         self.refs = Refs(store, self.objects)
+        self.uploads = Uploads(store, self.objects)

@@ -181,6 +181,10 @@ class Trees:
     def _entries(self, changes: Mapping[str, Source | None]) -> dict[str, Entry | None]:
         fresh = {path: source for path, source in changes.items() if isinstance(source, bytes | Path)}
         stored = dict(zip(fresh, self._objects.put_many(fresh.values()), strict=True))
+        named = [
+            one if isinstance(one, str) else one.digest for one in changes.values() if isinstance(one, str | Entry)
+        ]
+        sizes = dict(zip(named, self._objects.sizes(named), strict=True))
         entries: dict[str, Entry | None] = {}
         for path, source in changes.items():
             name = path.rpartition("/")[2]
@@ -190,7 +194,7 @@ class Trees:
                 entries[path] = Entry(name, "blob", *stored[path])
             else:
                 digest = source if isinstance(source, str) else source.digest
-                if (size := self._objects.size(digest)) is None:
+                if (size := sizes[digest]) is None:
                     raise NotFound(f"There is no object {digest} to put at {path!r}.", object=digest)
                 if isinstance(source, str) or source.kind == "blob":
                     entries[path] = Entry(name, "blob", digest, size)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from undrift.blobs import ByteStore, Commit, Entry, Repository, Source
+from undrift.blobs import ByteStore, Commit, Entry, Part, Repository, Source
 from undrift.core.errors import Conflict, Corrupt, Invalid, NotFound
 from undrift.core.hashing import hash_bytes
 
@@ -134,6 +134,37 @@ class ByteStoreContract:
         store.write("pieces", iter(pieces))
         assert joined(store, "pieces") == b"".join(pieces)
         assert store.size("pieces") == sum(map(len, pieces))
+
+    @pytest.mark.parametrize("size", [0, 10, (2 << 20) + 7])
+    def test_a_stretch_is_read_alone(self, store: ByteStore, size: int) -> None:
+        """From a byte on, so many of them; what lies beyond the end is left out."""
+        data = bytes(n % 251 for n in range(1000)) * (size // 1000 + 1)
+        data = data[:size]
+        store.write("a", data)
+        for start in (0, 1, 5, size - 1, size, size + 1, size // 2):
+            for length in (None, 0, 1, 4, size, size + 10):
+                if start >= 0:
+                    expected = data[start:] if length is None else data[start : start + length]
+                    assert b"".join(store.read("a", start, length)) == expected, (start, length)
+        with pytest.raises(NotFound):
+            store.read("b", 1, 2)
+
+    def test_a_key_may_be_known_only_after_the_last_piece(self, store: ByteStore) -> None:
+        """So that bytes are hashed while they are written; an unsafe key is refused as ever."""
+        came: list[bytes] = []
+
+        def pieces() -> Iterator[bytes]:
+            for piece in (b"one", b"", b" two"):
+                came.append(piece)
+                yield piece
+
+        store.write(lambda: f"late/{len(came)}", pieces())
+        assert list(store.list()) == [("late/3", 7)]
+        assert joined(store, "late/3") == b"one two"
+        store.write(lambda: "late/3", b"other")
+        assert joined(store, "late/3") == b"other"
+        refused("../x", lambda key: store.write(lambda: key, iter([b"x"])))
+        assert list(store.list()) == [("late/3", 5)]
 
     def test_a_write_takes_the_place_of_what_was_there(self, store: ByteStore) -> None:
         """Write replaces, also by something shorter."""
@@ -410,6 +441,192 @@ class RepositoryContract:
         store.write(key, b"who")
         repository.objects.put(b"whole")
         assert repository.objects.get(digest) == b"whole"
+
+    def test_many_small_objects_cost_few_writes(self, repository: Repository, store: ByteStore) -> None:
+        """They lie together, and are read, fetched, named in trees and found by others as ever."""
+        sources = [b"%d" % n * (n % 50) for n in range(1, 600)]
+        stored = repository.objects.put_many(iter(sources))
+        assert stored == [(hash_bytes(one), len(one)) for one in sources]
+        assert len(list(store.list())) == 2
+        for other in (repository, Repository(store)):
+            assert other.objects.sizes([digest for digest, _ in stored]) == [size for _, size in stored]
+            assert [other.objects.get(digest) for digest, _ in stored] == sources
+            assert b"".join(other.objects.read(stored[-1][0], 2, 5)) == sources[-1][2:7]
+        root = Repository(store).trees.edit(None, {"a/b": stored[7][0]})
+        assert repository.trees.get(root, "a/b") == sources[7]
+
+    def test_what_is_packed_is_not_stored_again(self, repository: Repository, store: ByteStore) -> None:
+        """Nor twice in one call."""
+        sources = [b"%d" % n for n in range(100)]
+        repository.objects.put_many(sources * 2)
+        before = sorted(store.list())
+        repository.objects.put_many(sources)
+        repository.objects.put(sources[3])
+        repository.objects.put_stream(iter([sources[4]]), digest=hash_bytes(sources[4]))
+        assert sorted(store.list()) == before
+
+    def test_small_and_large_sources_come_in_order(
+        self, repository: Repository, store: ByteStore, tmp_path: Path
+    ) -> None:
+        """Large ones are kept by themselves."""
+        (tmp_path / "large").write_bytes(b"large" * 300_000)
+        (tmp_path / "small").write_bytes(b"small")
+        sources: list[bytes | Path] = [b"%d" % n for n in range(30)]
+        sources[3:3] = [tmp_path / "large", tmp_path / "small", b"x" * (1 << 21)]
+        expected = [one.read_bytes() if isinstance(one, Path) else one for one in sources]
+        stored = repository.objects.put_many(sources)
+        assert stored == [(hash_bytes(one), len(one)) for one in expected]
+        assert len([key for key, _ in store.list("objects")]) == 2
+
+    def test_a_stream_is_stored_under_the_hash_of_its_bytes(self, repository: Repository, store: ByteStore) -> None:
+        """Known at the end; or known before, and then insisted on."""
+        pieces = [b"one", b" two", b"x" * 3_000_000]
+        digest = hash_bytes(b"".join(pieces))
+        assert repository.objects.put_stream(iter(pieces)) == (digest, 3_000_007)
+        assert b"".join(repository.objects.read(digest)) == b"".join(pieces)
+        assert repository.objects.put_stream(iter(pieces), digest=digest) == (digest, 3_000_007)
+        for known in (MISSING, digest):
+            with pytest.raises(Invalid, match="are not object"):
+                repository.objects.put_stream(iter([b"other"]), digest=known)
+        assert len(list(store.list())) == 1
+
+    def test_an_altered_object_in_a_pack_is_refused_and_named(self, repository: Repository, store: ByteStore) -> None:
+        """Storing the same content again heals it, and the others stay as they are."""
+        sources = [b"object %d" % n for n in range(50)]
+        digests = [digest for digest, _ in repository.objects.put_many(sources)]
+        [(key, _)] = store.list("packs")
+        body = joined(store, key)
+        at = body.index(sources[7])
+        store.write(key, body[:at] + b"O" + body[at + 1 :])
+        for other in (repository, Repository(store)):
+            with pytest.raises(Corrupt, match=digests[7]) as caught:
+                other.objects.get(digests[7])
+            assert key in caught.value.next_step
+            assert other.objects.get(digests[8]) == sources[8]
+            other.objects.put(sources[7])
+            assert other.objects.get(digests[7]) == sources[7]
+            store.delete(f"objects/{digests[7][:2]}/{digests[7][2:]}")
+
+    def test_a_damaged_index_is_made_anew_from_its_pack(self, repository: Repository, store: ByteStore) -> None:
+        """Cut, flipped or empty."""
+        sources = [b"object %d" % n for n in range(50)]
+        digests = [digest for digest, _ in repository.objects.put_many(sources)]
+        [(key, _)] = store.list("indexes")
+        whole = joined(store, key)
+        for damaged in (b"", whole[:-1], whole[:40], whole[:100] + bytes([whole[100] ^ 1]) + whole[101:]):
+            store.write(key, damaged)
+            assert [Repository(store).objects.get(digest) for digest in digests] == sources
+            assert joined(store, key) == whole
+
+    def test_a_pack_without_an_index_was_never_stored(self, repository: Repository, store: ByteStore) -> None:
+        """A crash between the two writes acknowledged nothing; storing again does."""
+        sources = [b"object %d" % n for n in range(50)]
+        [(digest, _), *_] = repository.objects.put_many(sources)
+        [(key, _)] = store.list("indexes")
+        store.delete(key)
+        other = Repository(store)
+        assert other.objects.size(digest) is None
+        with pytest.raises(NotFound):
+            other.objects.get(digest)
+        other.objects.put_many(sources)
+        assert other.objects.get(digest) == sources[0]
+
+    def test_a_pack_may_be_made_anew_while_others_read(self, repository: Repository, store: ByteStore) -> None:
+        """Whoever knew the old one finds its objects in the new one."""
+        sources = [b"object %d" % n for n in range(50)]
+        digests = [digest for digest, _ in repository.objects.put_many(sources)]
+        for key, _ in [*store.list("indexes"), *store.list("packs")]:
+            store.delete(key)
+        Repository(store).objects.put_many(sources[10:])
+        assert repository.objects.get(digests[20]) == sources[20]
+        assert repository.objects.size(digests[0]) is None
+        with pytest.raises(NotFound):
+            repository.objects.get(digests[0])
+
+    # -- uploads ------------------------------------------------------------------------------------------------------
+
+    def test_parts_become_an_object_when_all_are_there(self, repository: Repository, store: ByteStore) -> None:
+        """In whatever order they came; nothing of the upload stays."""
+        data = [b"one" * 100_000, b"two", b"three"]
+        whole = hash_bytes(b"".join(data))
+        repository.uploads.begin(whole, "for a test", _moment(1))
+        for number in (3, 1, 2, 1):
+            part = repository.uploads.put_part(whole, number, iter([data[number - 1]]))
+            assert part == Part(number, hash_bytes(data[number - 1]), len(data[number - 1]))
+            assert repository.objects.size(whole) is None
+        repository.uploads.begin(whole, "again", _moment(2))
+        assert repository.uploads.purpose(whole) == "for a test"
+        parts = Repository(store).uploads.parts(whole)
+        assert [part.number for part in parts] == [1, 2, 3]
+        stored = repository.uploads.complete(whole, [part.digest for part in parts], whole)
+        assert stored == (whole, 300_008)
+        assert b"".join(repository.objects.read(whole)) == b"".join(data)
+        assert list(store.list("uploads")) == []
+
+    def test_an_upload_that_lacks_something_is_not_completed(self, repository: Repository, store: ByteStore) -> None:
+        """A part, the right order, the right whole; it can go on."""
+        name = "0" * 32
+        with pytest.raises(NotFound, match="no upload"):
+            repository.uploads.put_part(name, 1, iter([b"1"]))
+        repository.uploads.begin(name, "", _moment(1))
+        one = repository.uploads.put_part(name, 1, iter([b"1"])).digest
+        two = hash_bytes(b"2")
+        for digests, whole in (([one, two], None), ([two], None), ([one, one], None), ([one], MISSING)):
+            with pytest.raises(Invalid):
+                repository.uploads.complete(name, digests, whole)
+        for number in (0, -1, 10_001):
+            with pytest.raises(Invalid):
+                repository.uploads.put_part(name, number, iter([b"1"]))
+        assert list(store.list("objects")) == []
+        repository.uploads.put_part(name, 2, iter([b"2"]))
+        assert repository.uploads.complete(name, [one, two]) == (hash_bytes(b"12"), 2)
+
+    def test_a_part_that_is_cut_leaves_nothing(self, repository: Repository) -> None:
+        """The exception comes through."""
+
+        def cut() -> Iterator[bytes]:
+            yield b"x" * 100
+            raise ZeroDivisionError
+
+        repository.uploads.begin("0" * 32, "", _moment(1))
+        with pytest.raises(ZeroDivisionError):
+            repository.uploads.put_part("0" * 32, 1, cut())
+        assert repository.uploads.parts("0" * 32) == []
+
+    def test_an_altered_part_is_refused(self, repository: Repository, store: ByteStore) -> None:
+        """And no object is made of it."""
+        repository.uploads.begin("0" * 32, "", _moment(1))
+        part = repository.uploads.put_part("0" * 32, 1, iter([b"right"]))
+        store.write(f"uploads/{'0' * 32}/00001-{part.digest}", b"wrong")
+        with pytest.raises(Corrupt, match="Part 1"):
+            repository.uploads.complete("0" * 32, [part.digest])
+        assert list(store.list("objects")) == []
+
+    def test_what_was_left_is_swept_and_what_is_given_up_is_removed(
+        self, repository: Repository, store: ByteStore
+    ) -> None:
+        """The young stay."""
+        for number, hour in enumerate((1, 2, 3)):
+            name = f"{number:032x}"
+            repository.uploads.begin(name, "", _moment(hour))
+            repository.uploads.put_part(name, 1, iter([b"1"]))
+        assert repository.uploads.sweep(_moment(3)) == 2
+        assert {key.split("/")[1] for key, _ in store.list("uploads")} == {f"{2:032x}"}
+        for _ in range(2):
+            repository.uploads.abort(f"{2:032x}")
+        assert list(store.list("uploads")) == []
+
+    def test_a_name_of_an_upload_leads_nowhere_else(self, repository: Repository, store: ByteStore) -> None:
+        """It is an id or a digest, in every call."""
+        one = repository.objects.put(b"1")
+        for name in ("", "..", "../objects", "0" * 31, "0" * 33, "A" * 32, "0" * 32 + "/..", "0" * 32 + "\n"):
+            refused(name, lambda name: repository.uploads.begin(name, "", _moment(1)))
+            refused(name, repository.uploads.purpose)
+            refused(name, lambda name: repository.uploads.put_part(name, 1, iter([b""])))
+            refused(name, repository.uploads.parts)
+            refused(name, lambda name: repository.uploads.complete(name, [one]))
+            refused(name, repository.uploads.abort)
+        assert len(list(store.list())) == 1
 
     # -- trees --------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -43,23 +43,28 @@ class LocalStore:
     def __repr__(self) -> str:
         return f"LocalStore({str(self._root)!r})"
 
-    def read(self, key: str) -> Iterator[bytes]:
-        """Return the bytes under a key in pieces."""
+    def read(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Return the bytes under a key, or a stretch of them, in pieces."""
         path = self._path(key)
         with explained(self._root):
             try:
                 file = FileIO(path)
             except _NOTHING_THERE:
                 raise NotFound(f"There is nothing under {key!r} in {self!r}.", key=key) from None
-            if os.fstat(file.fileno()).st_size > PIECE_BYTES:
-                return self._pieces(file)
+            left = max(os.fstat(file.fileno()).st_size - start, 0)
+            if length is not None:
+                left = min(left, length)
+            if left > PIECE_BYTES:
+                return self._pieces(file, start, left)
             with file:
-                return iter((file.readall(),))
+                return iter((os.pread(file.fileno(), left, start),))
 
-    def write(self, key: str, source: bytes | Iterable[bytes]) -> None:
+    def write(self, key: str | Callable[[], str], source: bytes | Iterable[bytes]) -> None:
         """Put bytes, or all pieces of a source, under a key."""
-        path = self._path(key)
+        if isinstance(key, str):
+            parse_key(key)
         with explained(self._root), self._new_file((source,) if isinstance(source, bytes) else source) as new_file:
+            path = self._path(key if isinstance(key, str) else key())
             self._settle_below(path)
             with self._locked():
                 self._rename(new_file, path)
@@ -108,9 +113,11 @@ class LocalStore:
     def _path(self, key: str) -> Path:
         return self._root / parse_key(key)
 
-    def _pieces(self, file: FileIO) -> Iterator[bytes]:
+    def _pieces(self, file: FileIO, start: int, left: int) -> Iterator[bytes]:
         with file, explained(self._root):
-            while piece := file.read(PIECE_BYTES):
+            file.seek(start)
+            while left and (piece := file.read(min(PIECE_BYTES, left))):
+                left -= len(piece)
                 yield piece
 
     def _content(self, path: Path) -> bytes | None:

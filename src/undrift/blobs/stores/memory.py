@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from undrift.blobs.names import parse_key
 from undrift.core.errors import NotFound
@@ -21,17 +21,19 @@ class MemoryStore:
     def __repr__(self) -> str:
         return "MemoryStore()"
 
-    def read(self, key: str) -> Iterator[bytes]:
-        """Return the bytes under a key, as one piece."""
+    def read(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Return the bytes under a key, or a stretch of them, as one piece."""
         data = self._content.get(parse_key(key))
         if data is None:
             raise NotFound(f"There is nothing under {key!r} in {self!r}.", key=key)
-        return iter((data,))
+        return iter((data[start : None if length is None else start + length],))
 
-    def write(self, key: str, source: bytes | Iterable[bytes]) -> None:
+    def write(self, key: str | Callable[[], str], source: bytes | Iterable[bytes]) -> None:
         """Put bytes, or all pieces of a source, under a key."""
-        parse_key(key)
+        if isinstance(key, str):
+            parse_key(key)
         data = source if isinstance(source, bytes) else b"".join(source)
+        key = parse_key(key if isinstance(key, str) else key())
         with self._lock:
             self._content[key] = data
 

@@ -10,21 +10,27 @@ the bucket a lifecycle rule that removes them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property, partial
+from itertools import chain
+from pathlib import Path
+from queue import Full, Queue
 from typing import TYPE_CHECKING
 
 import obstore
 import obstore.store
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
-from undrift.blobs.files import PIECE_BYTES
+from undrift.blobs.files import PIECE_BYTES, explained
 from undrift.blobs.names import parse_key
 from undrift.core.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 __all__ = ["S3Store"]
@@ -77,21 +83,69 @@ class S3Store:
     def __repr__(self) -> str:
         return f"S3Store({self._name!r})"
 
-    def read(self, key: str) -> Iterator[bytes]:
-        """Return the bytes under a key in pieces."""
+    def read(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Return the bytes under a key, or a stretch of them, in pieces."""
         parse_key(key)
+        if start or length is not None:
+            # A service refuses a range in which there is nothing; to know that, its end has to be known.
+            if (size := self.size(key)) is None:
+                raise NotFound(f"There is nothing under {key!r} in {self!r}.", key=key)
+            end = size if length is None else min(start + length, size)
+            if start >= end:
+                return iter((b"",))
+            options: GetOptions = {"range": (start, end)}
+        else:
+            options = {}
         with self._explained(key):
             try:
-                found = obstore.get(self._store, key)
+                found = obstore.get(self._store, key, options=options)
             except FileNotFoundError as error:
                 if _reason(error) == "NoSuchBucket":
                     raise
                 raise NotFound(f"There is nothing under {key!r} in {self!r}.", key=key) from None
         return self._pieces(found, key)
 
-    def write(self, key: str, source: bytes | Iterable[bytes]) -> None:
+    def write(self, key: str | Callable[[], str], source: bytes | Iterable[bytes]) -> None:
         """Put bytes, or all pieces of a source, under a key."""
-        parse_key(key)
+        if isinstance(key, str):
+            self._write(parse_key(key), source)
+            return
+        # The service wants the key first. What comes before it waits on this machine's disk.
+        with explained(Path(tempfile.gettempdir())), tempfile.SpooledTemporaryFile(_PART_BYTES) as spool:
+            for piece in (source,) if isinstance(source, bytes) else source:
+                spool.write(piece)
+            spool.seek(0)
+            self._write(parse_key(key()), iter(lambda: spool.read(PIECE_BYTES), b""))
+
+    def _write(self, key: str, source: bytes | Iterable[bytes]) -> None:
+        pieces = iter((source,) if isinstance(source, bytes) else source)
+        held = bytearray()
+        for piece in pieces:
+            held += piece
+            if len(held) >= _PART_BYTES:
+                break
+        else:
+            self._put(key, bytes(held))
+            return
+        # The source is read in this thread, for it may belong to it, and may ask this very store; obstore reads what it
+        # is given in a thread of its own, in which neither can be done.
+        queue: Queue[bytes | BaseException | None] = Queue(_PARTS_AT_ONCE)
+        with ThreadPoolExecutor(1) as pool:
+            put = pool.submit(self._put, key, _fed(queue))
+            end: BaseException | None = None
+            try:
+                for piece in chain((bytes(held),), pieces):
+                    _feed(queue, piece, put)
+                    if put.done():  # it failed: the rest need not be read
+                        break
+            except BaseException as error:
+                end = error
+                raise
+            finally:
+                _feed(queue, end, put)
+            put.result()
+
+    def _put(self, key: str, source: bytes | Iterator[bytes]) -> None:
         with self._explained(key):
             obstore.put(self._store, key, source, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
 
@@ -156,6 +210,20 @@ class S3Store:
                 "role) may use it, and that the endpoint answers; then try again.",
                 key=key,
             ) from None
+
+
+def _feed(queue: Queue[bytes | BaseException | None], piece: bytes | BaseException | None, put: Future[None]) -> None:
+    while not put.done():
+        with suppress(Full):
+            queue.put(piece, timeout=0.1)
+            return
+
+
+def _fed(queue: Queue[bytes | BaseException | None]) -> Iterator[bytes]:
+    while (piece := queue.get()) is not None:
+        if isinstance(piece, BaseException):
+            raise piece
+        yield piece
 
 
 def _reason(error: Exception) -> str:
