@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         quality,
         shadow,
     )
+    from undrift.recorder import run
 
 __version__ = "0.1.0"
 
@@ -36,16 +37,17 @@ __all__ = [
     "no_segment_worse_than",
     "performance",
     "quality",
+    "run",
     "shadow",
 ]
 
-_CLIENT = frozenset({"Client", "connect"})
+_HOMES = {"Client": "undrift.client", "connect": "undrift.client", "run": "undrift.recorder"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'undrift' has no attribute {name!r}")
-    return getattr(importlib.import_module("undrift.client" if name in _CLIENT else "undrift.project"), name)
+    return getattr(importlib.import_module(_HOMES.get(name, "undrift.project")), name)
 
 
 def __dir__() -> list[str]:

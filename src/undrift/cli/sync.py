@@ -7,7 +7,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from undrift.cli.options import ANYWHERE, Anywhere
 from undrift.cli.output import say, show_json
 from undrift.core.errors import Invalid
 
@@ -23,17 +22,25 @@ def sync(
     ] = None,
     /,
     *,
-    where: Anywhere = ANYWHERE,
+    workspace: Annotated[
+        Path | None, Parameter(help="Folder of a workspace to send to; where each run was to go when left out.")
+    ] = None,
+    hub: Annotated[str | None, Parameter(help="Address of a hub to send to, such as http://127.0.0.1:7470.")] = None,
+    as_json: Annotated[
+        bool, Parameter(name="--json", help="Print JSON and nothing else; errors as problem details.")
+    ] = False,
 ) -> int:
-    """Send what runs left on this machine: recorded offline, or cut off; to where each was to go, or where you say."""
+    """Send what runs left on this machine: recorded offline, or cut off."""
     from undrift.recorder import runs_folder, sync_runs
 
-    if where.hub is not None and where.workspace is not None:
+    if hub is not None and workspace is not None:
         raise Invalid("--workspace and --hub exclude each other.", next_step="Name one of them.")
+    if hub is not None and not hub.startswith(("http://", "https://")):
+        raise Invalid(f"{hub[:200]!r} is not the address of a hub.", next_step="Write it as http://127.0.0.1:7470.")
     done = []
-    for one in sync_runs(folder, target=where.hub or where.workspace):
+    for one in sync_runs(folder, target=hub or workspace):
         done.append(one)
-        if where.as_json:
+        if as_json:
             continue
         if one.state == "sent":
             refused = f", {one.refused:,} refused" if one.refused else ""
@@ -42,7 +49,7 @@ def sync(
             say(f"{one.run_id}: a process still records it; left alone.")
         else:
             say(f"{one.run_id}: not all was sent to {one.target}: {one.trouble} The rest stays in {one.folder}.")
-    if where.as_json:
+    if as_json:
         show_json(done)
     elif not done:
         say(f"Nothing waits in {folder or runs_folder()}.")

@@ -1,0 +1,57 @@
+"""What logging costs the code that trains."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import time
+
+
+def measured(run, times=20_000):
+    costs = []
+    clock = time.perf_counter_ns
+    gc.collect()
+    for step in range(times):
+        began = clock()
+        run.log(loss=0.3, step=step)
+        costs.append(clock() - began)
+        if step % 100 == 0:
+            time.sleep(0.0005)  # as training would, which lets go of the interpreter now and then
+    costs.sort()
+    return costs[times // 2] / 1000, costs[times * 99 // 100] / 1000
+
+
+def test_logging_costs_microseconds_with_a_workspace_and_with_a_dead_hub(record, unused_port, points):
+    run = record()
+    p50, p99 = measured(run)
+    run.end(wait_s=30)
+    assert len(points(run.id, "loss")) == 20_000
+    dead = record(target=f"http://127.0.0.1:{unused_port}")
+    dead_p50, dead_p99 = measured(dead)
+    # A few microseconds measured; the limits leave room for a machine that does other things, too.
+    assert max(p50, dead_p50) < 20
+    assert max(p99, dead_p99) < 200
+
+
+def test_neither_importing_undrift_nor_beginning_a_run_loads_what_sends():
+    code = (
+        "import sys, undrift\n"
+        "assert 'undrift.recorder' not in sys.modules\n"
+        "import undrift.recorder\n"
+        "print([name for name in ('sqlalchemy', 'httpx', 'psutil', 'numpy', 'undrift.client') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_waits_gives_the_garbage_collector_nothing_to_look_at(record):
+    from undrift.recorder.lanes import Logged
+
+    run = record()
+    run._queue = kept = type(run._queue)()
+    run.log(loss=0.3)
+    (entry,) = kept
+    assert isinstance(entry, Logged)
+    assert not gc.is_tracked(entry)
+    assert not gc.is_tracked(entry.values)
