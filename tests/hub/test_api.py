@@ -101,7 +101,7 @@ def test_a_query_that_does_not_fit_says_what_and_where(http, query, said):
         (b"[]", "expected `object`, got `array`"),
         (b'{"project": "p", "name": "\xff", "owner": "x"}', "is not JSON that can be read"),
         (b'{"project": 7, "name": "late", "owner": "x"}', "expected `str`, got `int` in 'project'"),
-        (b'{"project": "p", "name": "late"}', "object missing required field `owner`"),
+        (b'{"project": "p", "owner": "x"}', "object missing required field `name`"),
         (b'{"project": "p", "name": "late", "owner": "x", "onwer": "y"}', "does not know onwer"),
     ],
 )

@@ -13,10 +13,13 @@ from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
 
 from undrift.hub.api import operation_routes
+from undrift.hub.artifacts import ByteRoutes, UploadLimit
 from undrift.hub.calls import Calls
 from undrift.hub.guard import Guard, Hosts
 from undrift.hub.health import Health, examine
 from undrift.hub.metrics import CONTENT_TYPE, Metrics
+from undrift.hub.mlflow import Mlflow
+from undrift.hub.mlflow.artifacts import byte_routes
 from undrift.hub.openapi import describe
 from undrift.hub.problems import PROBLEM_JSON, hidden_names, redacted, to_problem
 from undrift.hub.web import Pages, page_routes
@@ -26,6 +29,7 @@ from undrift.workspace import Workspace
 __all__ = ["Hub", "build_app"]
 
 _HEALTH_S = 5.0
+_UPLOAD_BYTES = 1 << 40
 _NO_STORE = {"cache-control": "no-store"}
 
 
@@ -44,13 +48,20 @@ class Hub(Litestar):
         return plugins
 
 
-def build_app(workspace: Workspace, *, allowed_hosts: Collection[str] = (), insecure_no_login: bool = False) -> Hub:
+def build_app(
+    workspace: Workspace,
+    *,
+    allowed_hosts: Collection[str] = (),
+    insecure_no_login: bool = False,
+    upload_limit: int = _UPLOAD_BYTES,
+) -> Hub:
     """Build the hub of a workspace.
 
     Args:
         workspace: Whose operations it offers; stays the caller's to close.
         allowed_hosts: Names and addresses it answers to besides ``localhost`` and loopback addresses, without ports.
         insecure_no_login: Others than this machine can reach it, although it has no login: every page says so.
+        upload_limit: How many bytes one upload may have.
     """
     operations = all_operations()
     calls = Calls(workspace)
@@ -90,7 +101,9 @@ def build_app(workspace: Workspace, *, allowed_hosts: Collection[str] = (), inse
         debug=False,
         pdb_on_exception=False,
     )
-    app.guard = Guard(app.asgi_handler, Hosts(allowed_hosts), metrics.count)
+    routes = ByteRoutes(app.asgi_handler, workspace, hidden)
+    mlflow = Mlflow(routes, calls, hidden, more=byte_routes(routes))
+    app.guard = Guard(mlflow, Hosts(allowed_hosts), metrics.count, UploadLimit(workspace, upload_limit))
     app.asgi_handler = app.guard
     return app
 

@@ -24,6 +24,7 @@ __all__ = ["BODY_LIMIT", "Guard", "Hosts", "check_origin", "is_loopback"]
 
 BODY_LIMIT = 8 << 20
 _BODY_S = 30.0
+_LOOK_BYTES = 64 << 20  # after so many more bytes of an upload, its limit is looked at again: the disk may be full now
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS = (
@@ -120,13 +121,21 @@ class Guard:
         app: What stands behind it.
         hosts: The names it answers to.
         count: Told of each answer: what was asked (``scope["undrift.asked"]``), status, seconds.
+        uploads: Says how many bytes an upload may have, after so many have come; None for a request that is none.
 
     Attributes:
         stopping: Set to wait no longer for bodies that have not arrived.
     """
 
-    def __init__(self, app: Asgi, hosts: Hosts, count: Callable[[str, int, float], None]) -> None:
+    def __init__(
+        self,
+        app: Asgi,
+        hosts: Hosts,
+        count: Callable[[str, int, float], None],
+        uploads: Callable[[Any, int], int | None] = lambda _scope, _received: None,
+    ) -> None:
         self._app = app
+        self._uploads = uploads
         self._hosts = hosts
         self._count = count
         self.stopping = False
@@ -149,10 +158,11 @@ class Guard:
         self._in_flight += 1
         self._idle.clear()
         try:
-            self._admit(scope)
+            limit = self._admit(scope)
             if scope["method"] == "HEAD":
                 scope["method"] = "GET"
-            await self._app(scope, _Body(receive, self), answer.send)
+                scope["undrift.bodiless"] = True
+            await self._app(scope, _Body(receive, self, limit), answer.send)
         except Exception as error:
             # The application turns its errors into answers; what comes here is refused here, or broke in between.
             if answer.status:
@@ -164,26 +174,35 @@ class Guard:
                 self._idle.set()
             self._count(scope.get("undrift.asked", "other"), answer.status, time.perf_counter() - started)
 
-    def _admit(self, scope: Any) -> None:
+    def _admit(self, scope: Any) -> Callable[[int], int] | None:
+        """Return when a request may come in; what is returned says how large an upload may be."""
         headers: dict[bytes, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.lower(), []).append(value.decode("latin-1").strip())
         host = self._hosts.check(headers.get(b"host", []))
         if scope["method"] not in _SAFE:
             check_origin(host, headers.get(b"origin", []), headers.get(b"sec-fetch-site", []))
+        most = self._uploads(scope, 0)
         for length in headers.get(b"content-length", []):
             if not (length.isascii() and length.isdigit()):
                 raise Invalid("Content-Length is a number of bytes.")
-            if int(length[:20]) > BODY_LIMIT:
-                raise _too_large()
+            if int(length[:20]) > (BODY_LIMIT if most is None else most):
+                raise _too_large(most)
+        return None if most is None else lambda received: self._uploads(scope, received) or 0
 
 
 class _Body:
-    """Receives a body, up to a limit of bytes and of seconds, whatever its length was said to be."""
+    """Receives a body, up to a limit of bytes and of seconds, whatever its length was said to be.
 
-    def __init__(self, receive: Any, guard: Guard) -> None:
+    An upload may take as long as it needs, as long as bytes keep arriving.
+    """
+
+    def __init__(self, receive: Any, guard: Guard, upload: Callable[[int], int] | None) -> None:
         self._receive = receive
         self._guard = guard
+        self._upload = upload
+        self._limit = BODY_LIMIT if upload is None else upload(0)
+        self._look_at = _LOOK_BYTES
         self._bytes = 0
         self._until = time.monotonic() + _BODY_S
         self._whole = False
@@ -195,8 +214,13 @@ class _Body:
         if message["type"] == "http.request":
             self._bytes += len(message.get("body", b""))
             self._whole = not message.get("more_body", False)
-            if self._bytes > BODY_LIMIT:
-                raise _too_large()
+            if self._upload is not None:
+                self._until = time.monotonic() + _BODY_S
+                if self._bytes >= self._look_at:
+                    self._look_at = self._bytes + _LOOK_BYTES
+                    self._limit = self._upload(self._bytes)
+            if self._bytes > self._limit:
+                raise _too_large(None if self._upload is None else self._limit)
         return message
 
     async def _next(self) -> Any:
@@ -248,5 +272,11 @@ class _Answer:
         await self.send({"type": "http.response.body", "body": body})
 
 
-def _too_large() -> TooLarge:
-    return TooLarge("The body is larger than 8 MiB.", next_step="Send it in several calls.")
+def _too_large(most: int | None) -> TooLarge:
+    if most is None:
+        return TooLarge("The body is larger than 8 MiB.", next_step="Send it in several calls.")
+    return TooLarge(
+        f"The upload is larger than {most} bytes, which is what this hub takes now.",
+        next_step="Send less, or let whoever runs the hub raise its limit or free some space.",
+        limit_bytes=most,
+    )

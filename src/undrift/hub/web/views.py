@@ -13,6 +13,7 @@ from undrift.core.errors import NotFound
 from undrift.events import Event, ListEvents, list_events
 from undrift.hub.web.charts import Level, Mark, Span, performance_chart
 from undrift.hub.web.curve import Point, points_of
+from undrift.hub.web.runs import known_runs
 from undrift.hub.web.words import address, amount, clock
 from undrift.loop import Cycle, ListCycles, list_cycles
 from undrift.monitoring import (
@@ -132,12 +133,13 @@ class Overview(msgspec.Struct, frozen=True):
 
 
 class ModelView(msgspec.Struct, frozen=True):
-    """A model: its versions, where its aliases point, and every move of them."""
+    """A model: its versions, where its aliases point, and every move of them; ``runs`` are those that are there."""
 
     summary: ModelSummary
     versions: list[ModelVersion]
     moves: list[AliasMove]
     endpoints: list[Route]
+    runs: frozenset[str] = frozenset()
 
     def aliases_of(self, number: int) -> list[str]:
         """Return the aliases that point to a version."""
@@ -206,6 +208,7 @@ def model_view(ctx: Context, project: str, name: str) -> ModelView:
         versions=versions,
         moves=alias_history(ctx, asked),
         endpoints=[route for route in list_endpoints(ctx, ListEndpoints(project)) if route.model == name],
+        runs=known_runs(ctx, project, [version.run_id for version in versions]),
     )
 
 
@@ -261,12 +264,13 @@ def _endpoint(
     moves = alias_history(ctx, asked)
     versions = {version.number: version for version in list_versions(ctx, asked)}
     champion = versions.get(route.champion.number)
-    metric, said = _LOSSES["regression" if champion and champion.signature.task == "regression" else "classification"]
+    task = champion.signature.task if champion is not None and champion.signature is not None else "classification"
+    metric, said = _LOSSES["regression" if task == "regression" else "classification"]
     expected = {number: version.metrics[metric] for number, version in versions.items() if metric in version.metrics}
     points = points_of(found)
     chart = None
     if points:
-        promotions = [move for move in reversed(moves) if move.alias == _CHAMPION]
+        promotions = [move for move in reversed(moves) if move.alias == _CHAMPION and move.number is not None]
         chart = performance_chart(
             points,
             spans=[_span(incident, points[-1].end) for incident in incidents],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,22 @@ from urllib.parse import quote
 import msgspec
 from markupsafe import Markup
 
-__all__ = ["address", "amount", "as_json", "clock", "gist", "lasting", "number", "percent", "subject_address", "when"]
+__all__ = [
+    "address",
+    "amount",
+    "as_data",
+    "as_json",
+    "clock",
+    "gist",
+    "lasting",
+    "number",
+    "percent",
+    "shorten",
+    "size",
+    "subject_address",
+    "value_text",
+    "when",
+]
 
 _TIME = Markup('<time datetime="{}"><span>{}</span> {}&nbsp;<abbr>UTC</abbr></time>')
 _MOST_JSON = 4000
@@ -65,9 +81,65 @@ def number(value: float | None) -> str:
     """
     if value is None:
         return "-"
-    if abs(value) >= 10_000:
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "∞" if value > 0 else "-∞"
+    if 10_000 <= abs(value) < 1e15:
         return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+def value_text(value: Any) -> str:
+    """Write a value that was logged as it is: all digits that tell it from another; a dash when there is none.
+
+    >>> value_text(0.1), value_text(3), value_text("adam"), value_text(None), value_text([1, 2]), value_text(True)
+    ('0.1', '3', 'adam', '-', '[1,2]', 'true')
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if isinstance(value, float):
+        return f"{value:.10g}" if math.isfinite(value) else number(value)
+    return msgspec.json.encode(value).decode()
+
+
+def shorten(text: object, most: int) -> str:
+    """Cut a text that is longer than so many characters, visibly.
+
+    >>> shorten("gradient boosting", 9), shorten("tree", 9)
+    ('gradient…', 'tree')
+    """
+    said = str(text)
+    return said if len(said) <= most else said[: most - 1] + "…"
+
+
+def size(size_bytes: int | None) -> str:
+    """Write a number of bytes; a dash when it is not known.
+
+    >>> size(0), size(1536), size(20 << 30), size(None)
+    ('0 B', '1.5 KiB', '20 GiB', '-')
+    """
+    if size_bytes is None:
+        return "-"
+    amount_, units = float(size_bytes), ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    while amount_ >= 1024 and len(units) > 1:
+        amount_ /= 1024
+        units.pop(0)
+    return f"{amount_:.3g} {units[0]}" if units[0] != "B" else f"{size_bytes} B"
+
+
+def as_data(value: Any) -> Markup:
+    r"""Write a value as JSON that can stand inside a script element: nothing in it can end that element.
+
+    >>> as_data("</script>")
+    Markup('"\\u003c/script\\u003e"')
+    """
+    text = msgspec.json.encode(value).decode()
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)  # noqa: S704 - every sign that means something in HTML is escaped above
 
 
 def percent(share: float) -> str:
@@ -111,7 +183,7 @@ def subject_address(subject: str, project: str) -> str:
     """Return where the subject of an event is shown; empty when it has no page.
 
     >>> subject_address("models/late/3", "flights"), subject_address("runs/1", "flights")
-    ('/models/flights/late', '')
+    ('/models/flights/late', '/runs/1')
     """
     kind, _, rest = subject.partition("/")
     name = rest.partition("/")[0]
@@ -119,4 +191,6 @@ def subject_address(subject: str, project: str) -> str:
         return ""
     if kind == "models":
         return address("models", project, name)
-    return address(kind, name) if kind in ("incidents", "endpoints") else ""
+    if kind == "experiments":
+        return address("runs", project, name)
+    return address(kind, name) if kind in ("incidents", "endpoints", "runs") else ""
