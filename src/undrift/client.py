@@ -209,6 +209,61 @@ class Events:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
+    def create_webhook(
+        self,
+        *,
+        project: str,
+        name: str,
+        url: str,
+        event_types: tuple[str, ...] = (),
+        mlflow_events: tuple[str, ...] = (),
+        format: Literal["cloudevents", "mlflow"] = "cloudevents",
+        secret: str = "",
+        status: Literal["ACTIVE", "DISABLED"] = "ACTIVE",
+        description: str = "",
+        idempotency_key: str | None = None,
+    ) -> events.Webhook:
+        """Make a webhook: from now on, the events it wants are sent to its address.
+
+        The address has to be https and public, unless the workspace allows its host; it is looked up and judged here
+        and again before each call. Up to 5 seconds go by when its name server does not answer.
+
+        Raises:
+            Invalid: A name, address, type of event or secret is none, or the host is not known.
+            Forbidden: The address is not public, not https, or on another port than 443 and 8443.
+            TooLarge: Something is over its limit, or the project has 1,000 webhooks.
+        """
+        request = events.CreateWebhook(
+            project=project,
+            name=name,
+            url=url,
+            event_types=event_types,
+            mlflow_events=mlflow_events,
+            format=format,
+            secret=secret,
+            status=status,
+            description=description,
+        )
+        return self._transport.call(events.create_webhook, request, idempotency_key=idempotency_key)
+
+    def delete_webhook(self, *, webhook_id: str, idempotency_key: str | None = None) -> None:
+        """Delete a webhook, and what is on its way to it.
+
+        Raises:
+            NotFound: There is no such webhook.
+        """
+        request = events.DeleteWebhook(webhook_id=webhook_id)
+        return self._transport.call(events.delete_webhook, request, idempotency_key=idempotency_key)
+
+    def find_webhook(self, *, webhook_id: str) -> events.Webhook:
+        """Return a webhook.
+
+        Raises:
+            NotFound: There is no such webhook.
+        """
+        request = events.FindWebhook(webhook_id=webhook_id)
+        return self._transport.call(events.find_webhook, request)
+
     def list(
         self,
         *,
@@ -221,6 +276,92 @@ class Events:
         """List events, newest first."""
         request = events.ListEvents(subject=subject, type=type, project=project, before=before, limit=limit)
         return self._transport.call(events.list_events, request)
+
+    def list_deliveries(
+        self,
+        *,
+        webhook_id: str,
+        state: Literal["waiting", "delivered", "dead"] | None = None,
+        max_results: int = 100,
+        page_token: str | None = None,
+    ) -> events.DeliveryPage:
+        """List what is on its way to a webhook, has arrived in the last week, or was given up in the last month.
+
+        Raises:
+            NotFound: There is no such webhook.
+            Invalid: The page is too long or too short, or the token is none.
+        """
+        request = events.ListDeliveries(
+            webhook_id=webhook_id, state=state, max_results=max_results, page_token=page_token
+        )
+        return self._transport.call(events.list_deliveries, request)
+
+    def list_webhooks(
+        self, *, project: str | None = None, max_results: int = 100, page_token: str | None = None
+    ) -> events.WebhookPage:
+        """List webhooks, newest first.
+
+        Raises:
+            Invalid: The page is too long or too short, or the token is none.
+        """
+        request = events.ListWebhooks(project=project, max_results=max_results, page_token=page_token)
+        return self._transport.call(events.list_webhooks, request)
+
+    def retry_delivery(self, *, delivery_id: str, idempotency_key: str | None = None) -> events.Delivery:
+        """Send an event to a webhook anew, with all attempts before it; one that waits is sent now.
+
+        Raises:
+            NotFound: There is no such delivery.
+            Conflict: The webhook is disabled.
+        """
+        request = events.RetryDelivery(delivery_id=delivery_id)
+        return self._transport.call(events.retry_delivery, request, idempotency_key=idempotency_key)
+
+    def test_webhook(
+        self, *, webhook_id: str, event: str | None = None, idempotency_key: str | None = None
+    ) -> events.WebhookTest:
+        """Call a webhook once with an example, and say how it went; waits at most 10 seconds for the receiver.
+
+        Raises:
+            NotFound: There is no such webhook.
+            Invalid: The event asked for is none.
+        """
+        request = events.TestWebhook(webhook_id=webhook_id, event=event)
+        return self._transport.call(events.test_webhook, request, idempotency_key=idempotency_key)
+
+    def update_webhook(
+        self,
+        *,
+        webhook_id: str,
+        name: str | None = None,
+        url: str | None = None,
+        event_types: tuple[str, ...] | None = None,
+        mlflow_events: tuple[str, ...] | None = None,
+        format: Literal["cloudevents", "mlflow"] | None = None,
+        secret: str | None = None,
+        status: Literal["ACTIVE", "DISABLED"] | None = None,
+        description: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> events.Webhook:
+        """Change a webhook.
+
+        Raises:
+            NotFound: There is no such webhook.
+            Invalid: A name, address, type of event or secret is none, or the host is not known.
+            Forbidden: The address is not public, not https, or on another port than 443 and 8443.
+        """
+        request = events.UpdateWebhook(
+            webhook_id=webhook_id,
+            name=name,
+            url=url,
+            event_types=event_types,
+            mlflow_events=mlflow_events,
+            format=format,
+            secret=secret,
+            status=status,
+            description=description,
+        )
+        return self._transport.call(events.update_webhook, request, idempotency_key=idempotency_key)
 
     def verify(self, *, position: int | None = None, hash: str | None = None) -> events.Verification:
         """Check every event of the log against the chain, and the log against a head published earlier.
@@ -345,9 +486,126 @@ class Registry:
         self._transport = transport
 
     def alias_history(self, *, project: str, model: str, limit: int = 100) -> list[registry.AliasMove]:
-        """List every move of every alias of a model, newest first."""
+        """List every move and removal of the aliases of a model, newest first."""
         request = registry.ListVersions(project=project, model=model, limit=limit)
         return self._transport.call(registry.alias_history, request)
+
+    def approval_status(
+        self, *, project: str, model: str, number: int, alias: str = "champion"
+    ) -> registry.ApprovalStatus:
+        """Say whether an alias may move to a version, and what is missing if not.
+
+        Raises:
+            NotFound: There is no such model or version.
+        """
+        request = registry.FindApproval(project=project, model=model, number=number, alias=alias)
+        return self._transport.call(registry.approval_status, request)
+
+    def as_of(self, *, project: str, model: str, moment: datetime, alias: str = "champion") -> registry.Standing:
+        """Say what stood where an alias points at a moment: who put it there, on what evidence, made from what.
+
+        When nothing stood there, the answer says so, and since and until when. A version that was deleted since is told
+        of as it was.
+
+        Raises:
+            NotFound: There is no such model.
+            Invalid: The moment has no time zone.
+        """
+        request = registry.AsOf(project=project, model=model, moment=moment, alias=alias)
+        return self._transport.call(registry.as_of, request)
+
+    def card(self, *, project: str, model: str, number: int) -> registry.Card:
+        """Return the card of a version, filled from records, with every gap named.
+
+        Raises:
+            NotFound: There is no such model or version.
+        """
+        request = registry.FindCard(project=project, model=model, number=number)
+        return self._transport.call(registry.card, request)
+
+    def decide_approval(
+        self,
+        *,
+        project: str,
+        model: str,
+        number: int,
+        approve: bool,
+        reason: str,
+        alias: str = "champion",
+        evidence: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> registry.ApprovalRequest:
+        """Approve or refuse a version for an alias that somebody asked for; deciding the same again changes nothing.
+
+        Raises:
+            NotFound: There is no such model or version, or nobody asked.
+            Forbidden: A service decides, or the person who registered the version or asked.
+            Conflict: It was refused already, or the version is retired.
+            Invalid: There is no reason.
+        """
+        request = registry.DecideApproval(
+            project=project,
+            model=model,
+            number=number,
+            approve=approve,
+            reason=reason,
+            alias=alias,
+            evidence={} if evidence is None else evidence,
+        )
+        return self._transport.call(registry.decide_approval, request, idempotency_key=idempotency_key)
+
+    def delete_model(self, *, project: str, name: str, reason: str = "", idempotency_key: str | None = None) -> None:
+        """Remove a model with its versions, aliases and tags; only the log keeps what it was.
+
+        The name and the numbers may be used again. Files stay in the store until storage is freed.
+
+        Raises:
+            NotFound: There is no such model.
+        """
+        request = registry.DeleteModel(project=project, name=name, reason=reason)
+        return self._transport.call(registry.delete_model, request, idempotency_key=idempotency_key)
+
+    def delete_version(
+        self, *, project: str, model: str, number: int, reason: str = "", idempotency_key: str | None = None
+    ) -> None:
+        """Let a version not be found any more; its aliases go, its number is never given again, histories still tell of
+        it.
+
+        Raises:
+            NotFound: There is no such model or version.
+        """
+        request = registry.DeleteVersion(project=project, model=model, number=number, reason=reason)
+        return self._transport.call(registry.delete_version, request, idempotency_key=idempotency_key)
+
+    def describe_model(
+        self,
+        *,
+        project: str,
+        name: str,
+        description: str | None = None,
+        owner: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> registry.Model:
+        """Say what a model is for, or who hears when something is wrong.
+
+        Raises:
+            NotFound: There is no such model.
+            Invalid: A text cannot be kept.
+        """
+        request = registry.DescribeModel(project=project, name=name, description=description, owner=owner)
+        return self._transport.call(registry.describe_model, request, idempotency_key=idempotency_key)
+
+    def describe_version(
+        self, *, project: str, model: str, number: int, description: str, idempotency_key: str | None = None
+    ) -> registry.ModelVersion:
+        """Say what is special about a version.
+
+        Raises:
+            NotFound: There is no such model or version.
+            Invalid: The text cannot be kept.
+        """
+        request = registry.DescribeVersion(project=project, model=model, number=number, description=description)
+        return self._transport.call(registry.describe_version, request, idempotency_key=idempotency_key)
 
     def find_alias(
         self, *, project: str, model: str, alias: str, as_of: datetime | None = None
@@ -355,6 +613,15 @@ class Registry:
         """Return what an alias pointed to at a moment: who put it there, when, why, on what evidence."""
         request = registry.FindAlias(project=project, model=model, alias=alias, as_of=as_of)
         return self._transport.call(registry.find_alias, request)
+
+    def find_model(self, *, project: str, name: str) -> registry.ModelSummary:
+        """Return a model with its aliases and its newest version in each stage.
+
+        Raises:
+            NotFound: There is no such model.
+        """
+        request = registry.FindModel(project=project, name=name)
+        return self._transport.call(registry.find_model, request)
 
     def find_version(
         self,
@@ -372,6 +639,24 @@ class Registry:
         """
         request = registry.FindVersion(project=project, model=model, number=number, alias=alias, as_of=as_of)
         return self._transport.call(registry.find_version, request)
+
+    def list_approval_policies(self, *, project: str, limit: int = 100) -> list[registry.ApprovalPolicy]:
+        """List the policies of a project and its models, newest first, with those that hold no more."""
+        request = registry.ListPolicies(project=project, limit=limit)
+        return self._transport.call(registry.list_approval_policies, request)
+
+    def list_approvals(
+        self,
+        *,
+        project: str | None = None,
+        model: str | None = None,
+        number: int | None = None,
+        open_only: bool = False,
+        limit: int = 100,
+    ) -> list[registry.ApprovalRequest]:
+        """List requests for approval with what was decided about them, newest first."""
+        request = registry.ListApprovals(project=project, model=model, number=number, open_only=open_only, limit=limit)
+        return self._transport.call(registry.list_approvals, request)
 
     def list_models(self, *, project: str | None = None) -> list[registry.ModelSummary]:
         """List models with their newest version and aliases."""
@@ -399,7 +684,9 @@ class Registry:
 
         Raises:
             NotFound: There is no such model or version.
+            Invalid: The alias cannot be one.
             Conflict: The version is retired, or the alias does not point where the mover believes.
+            Forbidden: The project asks for approvals that are missing.
         """
         request = registry.MoveAlias(
             project=project,
@@ -412,11 +699,54 @@ class Registry:
         )
         return self._transport.call(registry.move_alias, request, idempotency_key=idempotency_key)
 
+    def move_stage(
+        self,
+        *,
+        project: str,
+        model: str,
+        number: int,
+        stage: str,
+        archive_existing: bool = False,
+        reason: str = "",
+        idempotency_key: str | None = None,
+    ) -> registry.ModelVersion:
+        """Put a version into one of the four stages of older MLflow clients; the history keeps who, when and why.
+
+        Raises:
+            NotFound: There is no such model or version.
+            Invalid: There is no such stage, or nothing to archive for it.
+            Conflict: The version is retired.
+        """
+        request = registry.MoveStage(
+            project=project, model=model, number=number, stage=stage, archive_existing=archive_existing, reason=reason
+        )
+        return self._transport.call(registry.move_stage, request, idempotency_key=idempotency_key)
+
     def register_model(
-        self, *, project: str, name: str, owner: str, idempotency_key: str | None = None
+        self,
+        *,
+        project: str,
+        name: str,
+        owner: str = "",
+        description: str = "",
+        tags: dict[str, str] | None = None,
+        only_new: bool = False,
+        idempotency_key: str | None = None,
     ) -> registry.Model:
-        """Make a model known; returns the one that is there when it is."""
-        request = registry.RegisterModel(project=project, name=name, owner=owner)
+        """Make a model known; returns the one that is there when it is.
+
+        Raises:
+            Invalid: The name, a tag or a text cannot be kept.
+            Conflict: There is one of that name, and only a new one was wanted.
+        """
+        request = registry.RegisterModel(
+            project=project,
+            name=name,
+            owner=owner,
+            description=description,
+            tags={} if tags is None else tags,
+            only_new=only_new,
+        )
         return self._transport.call(registry.register_model, request, idempotency_key=idempotency_key)
 
     def register_version(
@@ -424,19 +754,30 @@ class Registry:
         *,
         project: str,
         model: str,
-        run_id: str,
-        artifact: str,
-        signature: registry.Signature,
+        run_id: str | None = None,
+        artifact: str | None = None,
+        signature: registry.Signature | None = None,
         training: dict[str, Any] | None = None,
         metrics: dict[str, float] | None = None,
         reference_profile: str | None = None,
+        key: str | None = None,
+        format: Literal["onnx", "skops", "safetensors", "lightgbm", "xgboost", "catboost", "mlflow", "pickle"]
+        | None = None,
+        source: str = "",
+        run_link: str = "",
+        logged_model_id: str | None = None,
+        description: str = "",
+        tags: dict[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> registry.ModelVersion:
-        """Register what a run has trained as the next version; the same run registers the same version once.
+        """Register the next version of a model; the same key registers the same version once.
+
+        Files with an ``MLmodel`` file tell the signature themselves. What a version lacks (a run, a signature, files in
+        the store) is no error: its card names it.
 
         Raises:
             NotFound: There is no such model, or the artifact is not in the store.
-            Invalid: The signature has no inputs: without a contract nothing could be checked in production.
+            Invalid: The signature has no inputs: it would be a contract about nothing. Or a text cannot be kept.
         """
         request = registry.RegisterVersion(
             project=project,
@@ -447,19 +788,208 @@ class Registry:
             training={} if training is None else training,
             metrics={} if metrics is None else metrics,
             reference_profile=reference_profile,
+            key=key,
+            format=format,
+            source=source,
+            run_link=run_link,
+            logged_model_id=logged_model_id,
+            description=description,
+            tags={} if tags is None else tags,
         )
         return self._transport.call(registry.register_version, request, idempotency_key=idempotency_key)
+
+    def remove_alias(
+        self,
+        *,
+        project: str,
+        model: str,
+        alias: str,
+        reason: str = "",
+        evidence: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> registry.AliasMove | None:
+        """Take an alias away; the history keeps that it was there. Returns None when it is not there.
+
+        Raises:
+            NotFound: There is no such model.
+        """
+        request = registry.RemoveAlias(
+            project=project, model=model, alias=alias, reason=reason, evidence={} if evidence is None else evidence
+        )
+        return self._transport.call(registry.remove_alias, request, idempotency_key=idempotency_key)
+
+    def rename_model(
+        self, *, project: str, name: str, new_name: str, idempotency_key: str | None = None
+    ) -> registry.Model:
+        """Give a model another name; its versions, aliases, tags and their history go with it.
+
+        Raises:
+            NotFound: There is no such model.
+            Invalid: The new name cannot name a model.
+            Conflict: Another model has the new name.
+        """
+        request = registry.RenameModel(project=project, name=name, new_name=new_name)
+        return self._transport.call(registry.rename_model, request, idempotency_key=idempotency_key)
+
+    def request_approval(
+        self,
+        *,
+        project: str,
+        model: str,
+        number: int,
+        reason: str,
+        alias: str = "champion",
+        evidence: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> registry.ApprovalRequest:
+        """Ask that others approve of a version for an alias; asking again while it is open changes nothing.
+
+        Raises:
+            NotFound: There is no such model or version.
+            Invalid: The alias cannot be one.
+            Conflict: The version is retired.
+        """
+        request = registry.RequestApproval(
+            project=project,
+            model=model,
+            number=number,
+            reason=reason,
+            alias=alias,
+            evidence={} if evidence is None else evidence,
+        )
+        return self._transport.call(registry.request_approval, request, idempotency_key=idempotency_key)
 
     def retire_version(
         self, *, project: str, model: str, number: int, reason: str, idempotency_key: str | None = None
     ) -> registry.ModelVersion:
-        """Say that a version is not to be used any more; it stays for the record.
+        """Say that a version is not to be used any more; it stays for the record, and never comes back.
 
         Raises:
+            NotFound: There is no such model or version.
             Conflict: An alias still points to it.
+            Invalid: There is no reason.
         """
         request = registry.RetireVersion(project=project, model=model, number=number, reason=reason)
         return self._transport.call(registry.retire_version, request, idempotency_key=idempotency_key)
+
+    def search_models(
+        self,
+        *,
+        project: str,
+        filter: str = "",
+        order_by: tuple[str, ...] = (),
+        max_results: int = 100,
+        page_token: str = "",
+    ) -> registry.ModelPage:
+        """Find models by name and tags; those that are prompts of MLflow only when the filter asks for prompts.
+
+        Raises:
+            Invalid: The filter, the order, the page or its size is none.
+        """
+        request = registry.SearchModels(
+            project=project, filter=filter, order_by=order_by, max_results=max_results, page_token=page_token
+        )
+        return self._transport.call(registry.search_models, request)
+
+    def search_versions(
+        self,
+        *,
+        project: str,
+        filter: str = "",
+        order_by: tuple[str, ...] = (),
+        max_results: int = 1000,
+        page_token: str = "",
+    ) -> registry.VersionPage:
+        """Find versions by model, run, source, number and tags; deleted ones never.
+
+        Raises:
+            Invalid: The filter, the order, the page or its size is none.
+        """
+        request = registry.SearchVersions(
+            project=project, filter=filter, order_by=order_by, max_results=max_results, page_token=page_token
+        )
+        return self._transport.call(registry.search_versions, request)
+
+    def set_approval_policy(
+        self,
+        *,
+        project: str,
+        needed: int,
+        reason: str,
+        model: str | None = None,
+        alias: str = "champion",
+        idempotency_key: str | None = None,
+    ) -> registry.ApprovalPolicy:
+        """Say how many second persons have to agree before an alias moves, in a project or for one model.
+
+        Raises:
+            NotFound: There is no such model.
+            Invalid: The number is not 0 to 20, or the alias cannot be one.
+            Conflict: Somebody else set it at the same moment.
+        """
+        request = registry.SetApprovalPolicy(project=project, needed=needed, reason=reason, model=model, alias=alias)
+        return self._transport.call(registry.set_approval_policy, request, idempotency_key=idempotency_key)
+
+    def stage_history(self, *, project: str, model: str, limit: int = 100) -> list[registry.StageMove]:
+        """List every move of every version of a model between stages, newest first."""
+        request = registry.ListVersions(project=project, model=model, limit=limit)
+        return self._transport.call(registry.stage_history, request)
+
+    def tag_model(self, *, project: str, name: str, tags: dict[str, str], idempotency_key: str | None = None) -> None:
+        """Set tags of a model.
+
+        Raises:
+            NotFound: There is no such model.
+            Invalid: A tag cannot be kept.
+        """
+        request = registry.TagModel(project=project, name=name, tags=tags)
+        return self._transport.call(registry.tag_model, request, idempotency_key=idempotency_key)
+
+    def tag_version(
+        self, *, project: str, model: str, number: int, tags: dict[str, str], idempotency_key: str | None = None
+    ) -> None:
+        """Set tags of a version.
+
+        Raises:
+            NotFound: There is no such model or version.
+            Invalid: A tag cannot be kept.
+        """
+        request = registry.TagVersion(project=project, model=model, number=number, tags=tags)
+        return self._transport.call(registry.tag_version, request, idempotency_key=idempotency_key)
+
+    def trust_version(
+        self, *, project: str, model: str, number: int, reason: str, idempotency_key: str | None = None
+    ) -> registry.ModelVersion:
+        """Answer, as a person, for a version whose bytes could run any code when they are loaded.
+
+        Raises:
+            NotFound: There is no such model or version.
+            Forbidden: A service asks; only people answer for something.
+            Invalid: There is no reason.
+            Conflict: The version is retired, or its files are not in the store: nobody could say what they are.
+        """
+        request = registry.TrustVersion(project=project, model=model, number=number, reason=reason)
+        return self._transport.call(registry.trust_version, request, idempotency_key=idempotency_key)
+
+    def untag_model(self, *, project: str, name: str, key: str, idempotency_key: str | None = None) -> None:
+        """Remove a tag of a model; one that is not there is gone already.
+
+        Raises:
+            NotFound: There is no such model.
+        """
+        request = registry.UntagModel(project=project, name=name, key=key)
+        return self._transport.call(registry.untag_model, request, idempotency_key=idempotency_key)
+
+    def untag_version(
+        self, *, project: str, model: str, number: int, key: str, idempotency_key: str | None = None
+    ) -> None:
+        """Remove a tag of a version; one that is not there is gone already.
+
+        Raises:
+            NotFound: There is no such model or version.
+        """
+        request = registry.UntagVersion(project=project, model=model, number=number, key=key)
+        return self._transport.call(registry.untag_version, request, idempotency_key=idempotency_key)
 
 
 class Serving:
@@ -525,8 +1055,9 @@ class Serving:
         Raises:
             NotFound: There is no such model or version.
             Invalid: The arms do not make a route.
-            Conflict: A version is retired, the challenger cannot score what the champion takes, the endpoint belongs to
-                another project, or its route is not the one the caller expected.
+            Conflict: A version is retired or not of a format that model servers run, the challenger cannot score what
+                the champion takes, the endpoint belongs to another project, or its route is not the one the caller
+                expected.
         """
         request = serving.SetRoute(
             project=project,
@@ -547,27 +1078,185 @@ class Tracking:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
+    def change_model(
+        self,
+        *,
+        project: str,
+        id: str,
+        status: Literal["pending", "ready", "upload_failed"] | None = None,
+        status_message: str = "",
+        parameters: dict[str, str] | None = None,
+        tags: dict[str, str] | None = None,
+        removed_tags: tuple[str, ...] = (),
+        idempotency_key: str | None = None,
+    ) -> tracking.LoggedModel:
+        """Set the status, parameters and tags of a logged model, and remove tags.
+
+        Raises:
+            NotFound: There is no such model, or no such tag to remove.
+        """
+        request = tracking.ChangeModel(
+            project=project,
+            id=id,
+            status=status,
+            status_message=status_message,
+            parameters={} if parameters is None else parameters,
+            tags={} if tags is None else tags,
+            removed_tags=removed_tags,
+        )
+        return self._transport.call(tracking.change_model, request, idempotency_key=idempotency_key)
+
+    def compare_code(self, *, before: str, after: str, path: str) -> str:
+        """Return what changed in a file of the code between two runs, as a unified diff.
+
+        Raises:
+            NotFound: A run is not there, or neither has this file.
+            TooLarge: The file is larger than 1 MiB.
+        """
+        request = tracking.CompareCode(before=before, after=after, path=path)
+        return self._transport.call(tracking.compare_code, request)
+
+    def compare_runs(self, *, run_ids: tuple[str, ...], alike: bool = False, limit: int = 200) -> tracking.Comparison:
+        """Compare runs by parameters, metrics, tags, data, code and environment.
+
+        Raises:
+            NotFound: One of them is not there.
+            Invalid: Fewer than two, or one twice.
+            TooLarge: More than 100.
+        """
+        request = tracking.CompareRuns(run_ids=run_ids, alike=alike, limit=limit)
+        return self._transport.call(tracking.compare_runs, request)
+
+    def create_experiment(
+        self,
+        *,
+        project: str,
+        name: str,
+        tags: dict[str, str] | None = None,
+        id: int | None = None,
+        created_at: datetime | None = None,
+        idempotency_key: str | None = None,
+    ) -> tracking.Experiment:
+        """Make an experiment.
+
+        Raises:
+            Conflict: One of this name is there, perhaps deleted.
+        """
+        request = tracking.CreateExperiment(
+            project=project, name=name, tags={} if tags is None else tags, id=id, created_at=created_at
+        )
+        return self._transport.call(tracking.create_experiment, request, idempotency_key=idempotency_key)
+
+    def create_model(
+        self,
+        *,
+        project: str,
+        experiment_id: int,
+        name: str = "",
+        type: str = "",
+        source_run_id: str = "",
+        parameters: dict[str, str] | None = None,
+        tags: dict[str, str] | None = None,
+        id: str | None = None,
+        created_at: datetime | None = None,
+        idempotency_key: str | None = None,
+    ) -> tracking.LoggedModel:
+        """Begin a logged model; it is pending until its bytes are there.
+
+        Raises:
+            NotFound: There is no such experiment or run.
+            Conflict: The experiment is deleted, or the id is taken.
+            Invalid: The name is empty or has one of ``/ : . % " '``, or the id is none.
+        """
+        request = tracking.CreateLoggedModel(
+            project=project,
+            experiment_id=experiment_id,
+            name=name,
+            type=type,
+            source_run_id=source_run_id,
+            parameters={} if parameters is None else parameters,
+            tags={} if tags is None else tags,
+            id=id,
+            created_at=created_at,
+        )
+        return self._transport.call(tracking.create_model, request, idempotency_key=idempotency_key)
+
+    def delete_experiment(self, *, project: str, id: int, idempotency_key: str | None = None) -> tracking.Experiment:
+        """Delete an experiment and its runs: they are hidden, and kept until storage is freed.
+
+        Raises:
+            NotFound: There is no active one of this number.
+        """
+        request = tracking.DeleteExperiment(project=project, id=id)
+        return self._transport.call(tracking.delete_experiment, request, idempotency_key=idempotency_key)
+
+    def delete_model(self, *, project: str, id: str, idempotency_key: str | None = None) -> None:
+        """Delete a logged model: it is hidden, and kept until storage is freed. One that is deleted stays so.
+
+        Raises:
+            NotFound: There is no such model.
+        """
+        request = tracking.DeleteLoggedModel(project=project, id=id)
+        return self._transport.call(tracking.delete_model, request, idempotency_key=idempotency_key)
+
+    def delete_run(self, *, run_id: str, idempotency_key: str | None = None) -> None:
+        """Delete a run: it is hidden, and kept until storage is freed. One that is deleted stays so.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        request = tracking.DeleteRun(run_id=run_id)
+        return self._transport.call(tracking.delete_run, request, idempotency_key=idempotency_key)
+
     def end_run(
         self,
         *,
         run_id: str,
-        status: Literal["running", "finished", "failed"] = "finished",
+        status: Literal["running", "scheduled", "finished", "failed", "killed"] = "finished",
         error: str = "",
+        ended_at: datetime | None = None,
         idempotency_key: str | None = None,
     ) -> tracking.Run:
         """End a run; ending it again the same way changes nothing.
 
         Raises:
             NotFound: There is no such run.
-            Conflict: It ended already in another way.
+            Conflict: It ended already in another way, or is deleted.
         """
-        request = tracking.EndRun(run_id=run_id, status=status, error=error)
+        request = tracking.EndRun(run_id=run_id, status=status, error=error, ended_at=ended_at)
         return self._transport.call(tracking.end_run, request, idempotency_key=idempotency_key)
 
-    def find_run(self, *, run_id: str) -> tracking.Run:
-        """Return a run with everything it logged."""
-        request = tracking.FindRun(run_id=run_id)
+    def find_experiment(self, *, project: str, id: int | None = None, name: str = "") -> tracking.Experiment:
+        """Return an experiment by number or name, also a deleted one.
+
+        Raises:
+            NotFound: There is none in this project.
+        """
+        request = tracking.FindExperiment(project=project, id=id, name=name)
+        return self._transport.call(tracking.find_experiment, request)
+
+    def find_model(self, *, project: str, id: str, deleted: bool = False) -> tracking.LoggedModel:
+        """Return a logged model.
+
+        Raises:
+            NotFound: There is none, or it is deleted.
+        """
+        request = tracking.FindLoggedModel(project=project, id=id, deleted=deleted)
+        return self._transport.call(tracking.find_model, request)
+
+    def find_run(self, *, run_id: str, latest: bool = False) -> tracking.Run:
+        """Return a run with everything it logged, also a deleted one.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        request = tracking.FindRun(run_id=run_id, latest=latest)
         return self._transport.call(tracking.find_run, request)
+
+    def list_metrics(self, *, experiment_id: int, contains: str = "", limit: int = 100) -> list[str]:
+        """List the names of the metrics of an experiment; the cost follows the names, not the runs."""
+        request = tracking.ListMetrics(experiment_id=experiment_id, contains=contains, limit=limit)
+        return self._transport.call(tracking.list_metrics, request)
 
     def list_runs(
         self,
@@ -578,9 +1267,23 @@ class Tracking:
         before: str | None = None,
         limit: int = 100,
     ) -> list[tracking.Run]:
-        """List runs, newest first."""
+        """List active runs, newest first."""
         request = tracking.ListRuns(project=project, experiment=experiment, kind=kind, before=before, limit=limit)
         return self._transport.call(tracking.list_runs, request)
+
+    def log_datasets(
+        self, *, run_id: str, datasets: tuple[tracking.DatasetUse, ...], idempotency_key: str | None = None
+    ) -> None:
+        """Say which datasets a run read; in an experiment the first description of a dataset stays.
+
+        Raises:
+            NotFound: There is no such run.
+            Conflict: It is deleted.
+            Invalid: A name or a digest is missing.
+            TooLarge: A text is too long.
+        """
+        request = tracking.LogDatasets(run_id=run_id, datasets=datasets)
+        return self._transport.call(tracking.log_datasets, request, idempotency_key=idempotency_key)
 
     def log_run(
         self,
@@ -591,12 +1294,15 @@ class Tracking:
         parameters: dict[str, Any] | None = None,
         tags: dict[str, str] | None = None,
         links: tuple[tracking.RunLink, ...] = (),
+        series: tuple[tracking.MetricSeries, ...] = (),
         idempotency_key: str | None = None,
     ) -> None:
-        """Add metrics, parameters, tags and links to a run; the same point twice is kept once.
+        """Add metrics, parameters, tags and links to a run, all or none; the same point twice is kept once.
 
         Raises:
             NotFound: There is no such run.
+            Conflict: It is deleted.
+            Invalid: A name cannot be used, or a parameter is there with another value.
             TooLarge: More than 10,000 points in one call.
         """
         request = tracking.LogRun(
@@ -606,24 +1312,176 @@ class Tracking:
             parameters={} if parameters is None else parameters,
             tags={} if tags is None else tags,
             links=links,
+            series=series,
         )
         return self._transport.call(tracking.log_run, request, idempotency_key=idempotency_key)
+
+    def log_runs(
+        self, *, entries: tuple[tracking.LogRun, ...], idempotency_key: str | None = None
+    ) -> tuple[tracking.Logged, ...]:
+        """Log to several runs at once: what comes together from many clients costs one transaction and one flush.
+
+        Raises:
+            TooLarge: More than 1,000 entries in one call.
+        """
+        request = tracking.LogRuns(entries=entries)
+        return self._transport.call(tracking.log_runs, request, idempotency_key=idempotency_key)
+
+    def metric_history(
+        self, *, run_id: str, name: str, limit: int | None = None, page_token: str = ""
+    ) -> tracking.History:
+        """Return the points of a metric by time, step and value; a run or metric that is not there has none.
+
+        The cost of a page follows its length, not that of the history.
+        """
+        request = tracking.MetricHistory(run_id=run_id, name=name, limit=limit, page_token=page_token)
+        return self._transport.call(tracking.metric_history, request)
+
+    def restore_experiment(self, *, project: str, id: int, idempotency_key: str | None = None) -> tracking.Experiment:
+        """Bring a deleted experiment back, with all its runs.
+
+        Raises:
+            NotFound: There is no deleted one of this number.
+        """
+        request = tracking.RestoreExperiment(project=project, id=id)
+        return self._transport.call(tracking.restore_experiment, request, idempotency_key=idempotency_key)
+
+    def restore_run(self, *, run_id: str, idempotency_key: str | None = None) -> None:
+        """Bring a deleted run back. One that is active stays so.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        request = tracking.RestoreRun(run_id=run_id)
+        return self._transport.call(tracking.restore_run, request, idempotency_key=idempotency_key)
+
+    def runs_datasets(self, *, run_ids: tuple[str, ...], profiles: bool = True) -> list[tracking.RunDataset]:
+        """Return the datasets that runs read, as clients described them."""
+        request = tracking.RunsDatasets(run_ids=run_ids, profiles=profiles)
+        return self._transport.call(tracking.runs_datasets, request)
+
+    def sample_histories(
+        self,
+        *,
+        run_ids: tuple[str, ...],
+        name: str,
+        limit: int = 1000,
+        start_step: int | None = None,
+        end_step: int | None = None,
+    ) -> list[tracking.History]:
+        """Return a metric of several runs for a chart: of each at most so many points, evenly taken, and always the last.
+
+        Raises:
+            TooLarge: More than 100 runs.
+            Invalid: Only one of the two steps was said.
+        """
+        request = tracking.SampleHistories(
+            run_ids=run_ids, name=name, limit=limit, start_step=start_step, end_step=end_step
+        )
+        return self._transport.call(tracking.sample_histories, request)
+
+    def search_experiments(
+        self,
+        *,
+        project: str,
+        filter: str = "",
+        order_by: tuple[str, ...] = (),
+        view: Literal["active", "deleted", "all"] = "active",
+        limit: int = 100,
+        page_token: str = "",
+    ) -> tracking.ExperimentPage:
+        """Search the experiments of a project."""
+        request = tracking.SearchExperiments(
+            project=project, filter=filter, order_by=order_by, view=view, limit=limit, page_token=page_token
+        )
+        return self._transport.call(tracking.search_experiments, request)
+
+    def search_models(
+        self,
+        *,
+        project: str,
+        experiment_ids: tuple[int, ...],
+        filter: str = "",
+        datasets: tuple[tracking.ModelDataset, ...] = (),
+        order_by: tuple[tracking.ModelOrder, ...] = (),
+        limit: int = 100,
+        page_token: str = "",
+    ) -> tracking.LoggedModelPage:
+        """Search logged models.
+
+        Raises:
+            Invalid: The filter, an order or the page token cannot be read.
+        """
+        request = tracking.SearchLoggedModels(
+            project=project,
+            experiment_ids=experiment_ids,
+            filter=filter,
+            datasets=datasets,
+            order_by=order_by,
+            limit=limit,
+            page_token=page_token,
+        )
+        return self._transport.call(tracking.search_models, request)
+
+    def search_runs(
+        self,
+        *,
+        project: str,
+        experiment_ids: tuple[int, ...] | None = None,
+        filter: str = "",
+        order_by: tuple[str, ...] = (),
+        view: Literal["active", "deleted", "all"] = "active",
+        limit: int = 100,
+        page_token: str = "",
+        metrics: tuple[str, ...] | None = None,
+        parameters: tuple[str, ...] | None = None,
+        tags: tuple[str, ...] | None = None,
+        latest: bool = False,
+    ) -> tracking.RunPage:
+        """Search runs by what they logged; the cost of a page follows what it shows, not how many runs there are.
+
+        Raises:
+            Invalid: The filter, an order or the page token cannot be read.
+        """
+        request = tracking.SearchRuns(
+            project=project,
+            experiment_ids=experiment_ids,
+            filter=filter,
+            order_by=order_by,
+            view=view,
+            limit=limit,
+            page_token=page_token,
+            metrics=metrics,
+            parameters=parameters,
+            tags=tags,
+            latest=latest,
+        )
+        return self._transport.call(tracking.search_runs, request)
 
     def start_run(
         self,
         *,
         project: str,
-        experiment: str,
-        name: str,
+        experiment: str = "",
+        name: str = "",
         kind: str = "training",
         id: str | None = None,
         parent_id: str | None = None,
         parameters: dict[str, Any] | None = None,
         tags: dict[str, str] | None = None,
         links: tuple[tracking.RunLink, ...] = (),
+        experiment_id: int | None = None,
+        started_at: datetime | None = None,
+        user: str = "",
         idempotency_key: str | None = None,
     ) -> tracking.Run:
-        """Begin a run; beginning the same id again returns the run that is there."""
+        """Begin a run; beginning the same id again returns the run that is there.
+
+        Raises:
+            NotFound: There is no experiment of this number.
+            Conflict: The experiment is deleted.
+            Invalid: It is said by neither name nor number, or a name cannot be used.
+        """
         request = tracking.StartRun(
             project=project,
             experiment=experiment,
@@ -634,8 +1492,69 @@ class Tracking:
             parameters={} if parameters is None else parameters,
             tags={} if tags is None else tags,
             links=links,
+            experiment_id=experiment_id,
+            started_at=started_at,
+            user=user,
         )
         return self._transport.call(tracking.start_run, request, idempotency_key=idempotency_key)
+
+    def tag_experiment(
+        self,
+        *,
+        project: str,
+        id: int,
+        tags: dict[str, str] | None = None,
+        removed: tuple[str, ...] = (),
+        idempotency_key: str | None = None,
+    ) -> tracking.Experiment:
+        """Set and remove tags of an experiment.
+
+        Raises:
+            NotFound: There is no such experiment, or no such tag to remove.
+            Conflict: It is deleted.
+        """
+        request = tracking.TagExperiment(project=project, id=id, tags={} if tags is None else tags, removed=removed)
+        return self._transport.call(tracking.tag_experiment, request, idempotency_key=idempotency_key)
+
+    def untag_run(self, *, run_id: str, name: str, idempotency_key: str | None = None) -> None:
+        """Remove a tag from a run.
+
+        Raises:
+            NotFound: There is no such run, or no such tag.
+            Conflict: The run is deleted.
+        """
+        request = tracking.UntagRun(run_id=run_id, name=name)
+        return self._transport.call(tracking.untag_run, request, idempotency_key=idempotency_key)
+
+    def update_experiment(
+        self, *, project: str, id: int, name: str, idempotency_key: str | None = None
+    ) -> tracking.Experiment:
+        """Rename an experiment.
+
+        Raises:
+            NotFound: There is none of this number.
+            Conflict: It is deleted, or another one has the name.
+        """
+        request = tracking.UpdateExperiment(project=project, id=id, name=name)
+        return self._transport.call(tracking.update_experiment, request, idempotency_key=idempotency_key)
+
+    def update_run(
+        self,
+        *,
+        run_id: str,
+        name: str | None = None,
+        status: Literal["running", "scheduled", "finished", "failed", "killed"] | None = None,
+        ended_at: datetime | None = None,
+        idempotency_key: str | None = None,
+    ) -> tracking.Run:
+        """Change the name, the status or the end of a run.
+
+        Raises:
+            NotFound: There is no such run.
+            Conflict: It is deleted.
+        """
+        request = tracking.UpdateRun(run_id=run_id, name=name, status=status, ended_at=ended_at)
+        return self._transport.call(tracking.update_run, request, idempotency_key=idempotency_key)
 
 
 class Client(Connection):

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import msgspec
+import msgspec.inspect
 
 from undrift import data, events, loop, monitoring, registry, serving, tracking
 from undrift.core.errors import Invalid, UndriftError
@@ -23,6 +24,12 @@ ROOMS: tuple[ModuleType, ...] = (data, events, loop, monitoring, registry, servi
 
 _LONG_NUMBER = re.compile(r"\d{19}")
 _WHOLE = 2**63
+_PACKED = (
+    msgspec.inspect.CollectionType,
+    msgspec.inspect.TupleType,
+    msgspec.inspect.DictType,
+    msgspec.inspect.StructType,
+)
 
 
 def all_operations() -> dict[str, Operation[Any, Any]]:
@@ -86,11 +93,28 @@ def read_query(operation: Operation[Any, Any], pairs: Sequence[tuple[str, str]])
         twice = next(name for name in names if names.count(name) > 1)
         raise Invalid(f"The parameter {twice!r} of {operation.name} is given twice.", next_step="Give it once.")
     try:
-        request = msgspec.convert(given, operation.input, strict=False)
+        request = msgspec.convert(_unpacked(operation, given), operation.input, strict=False)
     except msgspec.ValidationError as error:
         raise _misfit(operation, error) from None
     _refuse_long_numbers(operation, request)
     return request
+
+
+def _unpacked(operation: Operation[Any, Any], given: dict[str, str]) -> dict[str, Any]:
+    # Lists and Structs travel as JSON text, as `HttpTransport` writes them.
+    found: dict[str, Any] = dict(given)
+    for field in msgspec.inspect.type_info(operation.input).fields:  # type: ignore[attr-defined]  # it is a Struct
+        kinds = getattr(field.type, "types", (field.type,))
+        if field.encode_name in given and any(isinstance(kind, _PACKED) for kind in kinds):
+            try:
+                found[field.encode_name] = msgspec.json.decode(given[field.encode_name])
+            except (ValueError, RecursionError):
+                raise Invalid(
+                    f"The parameter {field.encode_name!r} of {operation.name} is not JSON.",
+                    next_step='Write a list as JSON text: ["a", "b"].',
+                    field=field.encode_name,
+                ) from None
+    return found
 
 
 def _refuse_unknown(operation: Operation[Any, Any], names: Sequence[str]) -> None:

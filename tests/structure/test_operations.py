@@ -97,13 +97,14 @@ def test_events_that_an_operation_declares_are_emitted_by_its_room(one):
 
 
 @each()
-def test_a_request_that_comes_from_a_query_string_is_flat_and_may_leave_out_what_may_be_none(one):
+def test_a_request_that_comes_from_a_query_string_may_leave_out_what_may_be_none(one):
     if not one.reads:
         return
     hints = typing.get_type_hints(one.input)
     for field in msgspec.structs.fields(one.input):
         allowed = kinds(hints[field.name])
-        assert allowed <= SCALARS, f"{one.name} takes {field.name} as {hints[field.name]}"
+        # Lists and Structs travel as JSON text; a text beside them could not be told from it.
+        assert allowed <= SCALARS or str not in allowed, f"{one.name} takes {field.name} as {hints[field.name]}"
         if types.NoneType in allowed:
             # A query string cannot say None: leaving the name out must mean it.
             assert field.default is None

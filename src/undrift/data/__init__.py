@@ -6,6 +6,7 @@ changes a version that was made.
 """
 
 from undrift.data.checks import Check, InRange, MostlyPresent
+from undrift.data.imports import ExportDataset, ImportDataset, export_dataset, import_dataset
 from undrift.data.model import Column, Dataset, DatasetVersion, Quarantine
 from undrift.data.operations import (
     AddQuarantine,
@@ -32,6 +33,8 @@ __all__ = [
     "DatasetSummary",
     "DatasetVersion",
     "EndQuarantine",
+    "ExportDataset",
+    "ImportDataset",
     "InRange",
     "ListDatasetVersions",
     "ListDatasets",
@@ -42,7 +45,9 @@ __all__ = [
     "add_quarantine",
     "append",
     "end_quarantine",
+    "export_dataset",
     "find_dataset",
+    "import_dataset",
     "list_dataset_versions",
     "list_datasets",
     "list_quarantines",

@@ -206,7 +206,7 @@ def _retrain(
         # takes as missing goes on being sent.
         nullable=[
             *(name for view in recipe.views for name in view.features),
-            *(field.name for field in (champion.signature.inputs if champion is not None else ()) if field.nullable),
+            *(field.name for field in (champion.contract.inputs if champion is not None else ()) if field.nullable),
         ],
     )
     labels = held_out[recipe.label].cast(pl.Float64).to_numpy()
@@ -217,7 +217,7 @@ def _retrain(
     loss = tried[str(window)]["loss"]
     champion_scores = None
     if champion is not None:
-        champion_scores = load_scorer(ctx, champion.artifact)(encode_frame(champion.signature, held_out))
+        champion_scores = load_scorer(ctx, champion.files)(encode_frame(champion.contract, held_out))
     results = judge(
         recipe.gates,
         Evidence(
@@ -314,6 +314,7 @@ def _register(
             project=recipe.project,
             model=recipe.model,
             run_id=run_id,
+            key=run_id,
             artifact=artifact,
             signature=signature,
             training={

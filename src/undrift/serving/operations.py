@@ -128,8 +128,8 @@ def set_route(ctx: Context, request: SetRoute) -> Route:
     Raises:
         NotFound: There is no such model or version.
         Invalid: The arms do not make a route.
-        Conflict: A version is retired, the challenger cannot score what the champion takes, the endpoint belongs to
-            another project, or its route is not the one the caller expected.
+        Conflict: A version is retired or not of a format that model servers run, the challenger cannot score what the
+            champion takes, the endpoint belongs to another project, or its route is not the one the caller expected.
     """
     with ctx.begin() as tx:
         records.lock_routes(tx)
@@ -137,7 +137,7 @@ def set_route(ctx: Context, request: SetRoute) -> Route:
         arms = check_arms(
             request.endpoint,
             [
-                Arm(arm.name, arm.number, version.artifact, arm.share)
+                Arm(arm.name, arm.number, version.files, arm.share)
                 for arm, version in zip(request.arms, versions, strict=True)
             ],
         )
@@ -187,11 +187,17 @@ def _version(ctx: Context, request: SetRoute, arm: SetArm) -> ModelVersion:
             f"Version {version.number} of {version.model!r} is retired: {version.state_reason}",
             next_step="Choose another version; a retired one is kept for the record only.",
         )
+    if version.format != "onnx":
+        raise Conflict(
+            f"Version {version.number} of {version.model!r} is of format {version.format or 'unknown'}, and model "
+            "servers answer with ONNX only.",
+            next_step="Convert it to ONNX, and register it with its signature.",
+        )
     return version
 
 
 def _check_columns(version: ModelVersion) -> None:
-    taken = sorted({field.name for field in version.signature.inputs} & set(LOG_COLUMNS))
+    taken = sorted({field.name for field in version.contract.inputs} & set(LOG_COLUMNS))
     if taken:
         raise Conflict(
             f"Version {version.number} of {version.model!r} has inputs named {', '.join(taken)}, which the prediction "
@@ -205,7 +211,7 @@ def _check_challenger(arms: tuple[Arm, ...], versions: dict[int, ModelVersion]) 
     if len(arms) < 2:
         return
     champion, challenger = arms
-    said = misfits(versions[champion.number].signature, versions[challenger.number].signature)
+    said = misfits(versions[champion.number].contract, versions[challenger.number].contract)
     if said:
         raise Conflict(
             f"Version {challenger.number} cannot be a {challenger.name} beside version {champion.number}: "

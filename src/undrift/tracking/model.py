@@ -163,6 +163,8 @@ class MetricSeries(msgspec.Struct, frozen=True):
 
     def floats(self) -> list[float]:
         """Return the values as numbers."""
+        if str not in set(map(type, self.values)):
+            return self.values  # type: ignore[return-value]  # no words among them
         return [_WORDS[value] if isinstance(value, str) else value for value in self.values]
 
 

@@ -544,7 +544,7 @@ def import_artifacts(ctx: Context, request: ImportArtifacts) -> int:
 
 @operation("tracking.import_logbook", permission="tracking:write", emits=("logbook.imported",))
 def import_logbook(ctx: Context, request: ImportLogbook) -> None:
-    """Keep the log of another workspace beside this one's: its events are read, and never mixed with what happened here.
+    """Keep the log of another workspace beside this one's, never mixed with what happened here.
 
     Raises:
         NotFound: The object is not in the store.
@@ -597,7 +597,7 @@ def export_points(ctx: Context, request: ExportPoints) -> PointPage:
 
 
 def _series(key: Sequence[str], points: Points) -> MetricSeries:
-    values = [one if math.isfinite(one) else not_finite(one) for one in points["value"].tolist()]
+    values: list[Any] = [one if math.isfinite(one) else not_finite(one) for one in points["value"].tolist()]
     name, model_id, dataset_name, dataset_digest = key
     return MetricSeries(
         name, points["step"].tolist(), points["time"].tolist(), values, model_id, dataset_name, dataset_digest

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from undrift.core.context import Context
 from undrift.core.errors import Invalid, TooLarge
@@ -127,7 +126,7 @@ def _mine(tx: Any, run_ids: Sequence[str], project: str) -> list[str]:
 
 def _history(run_id: str, name: str, points: Points, token: str = "") -> History:
     values = points["value"].tolist()
-    if not np.isfinite(points["value"]).all():
+    if not all(map(math.isfinite, values)):
         values = [value if math.isfinite(value) else not_finite(value) for value in values]
     return History(run_id, name, points["step"].tolist(), points["time"].tolist(), values, token)
 
