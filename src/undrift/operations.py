@@ -129,8 +129,8 @@ def _refuse_unknown(operation: Operation[Any, Any], names: Sequence[str]) -> Non
 def _refuse_long_numbers(operation: Operation[Any, Any], value: Any, path: str = "") -> None:
     # No database keeps them. Numbers inside free-form values are JSON text, whatever their length.
     if isinstance(value, msgspec.Struct):
-        for field in msgspec.structs.fields(value):
-            _refuse_long_numbers(operation, getattr(value, field.name), f"{path}.{field.name}".lstrip("."))
+        for name in value.__struct_fields__:
+            _refuse_long_numbers(operation, getattr(value, name), f"{path}.{name}".lstrip("."))
     elif isinstance(value, list | tuple):
         for place, one in enumerate(value):
             _refuse_long_numbers(operation, one, f"{path}[{place}]")
