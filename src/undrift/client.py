@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, TypeVar
 
 import msgspec
 
-from undrift import data, events, loop, monitoring, registry, serving, tracking
+from undrift import data, events, governance, loop, monitoring, registry, serving, tracking
 from undrift.core.errors import Invalid, Unavailable
 from undrift.core.operation import Operation, check_idempotency_key
 from undrift.core.transport import HttpTransport, InProcessTransport, Transport
@@ -167,6 +167,35 @@ class Data:
         """Say where the open stretches of an incident end; what lies in them stays out of training."""
         request = data.EndQuarantine(project=project, incident_id=incident_id, end=end)
         return self._transport.call(data.end_quarantine, request, idempotency_key=idempotency_key)
+
+    def export_dataset(
+        self, *, project: str, dataset: str, after: int = 0, limit: int = 500
+    ) -> list[data.DatasetVersion]:
+        """Return the versions of a dataset by number, a page at a time.
+
+        Raises:
+            NotFound: There is no such dataset.
+        """
+        request = data.ExportDataset(project=project, dataset=dataset, after=after, limit=limit)
+        return self._transport.call(data.export_dataset, request)
+
+    def import_dataset(
+        self,
+        *,
+        dataset: data.Dataset,
+        source: str,
+        versions: tuple[data.DatasetVersion, ...] = (),
+        idempotency_key: str | None = None,
+    ) -> int:
+        """Bring in a dataset and versions of it, and return how many of these were new; those that are there stay.
+
+        Raises:
+            NotFound: The commit of a version is not in the store.
+            Conflict: There is a dataset of that name with another key or other time columns.
+            TooLarge: More than 500 versions in one call.
+        """
+        request = data.ImportDataset(dataset=dataset, source=source, versions=versions)
+        return self._transport.call(data.import_dataset, request, idempotency_key=idempotency_key)
 
     def list_datasets(self, *, project: str | None = None) -> list[data.DatasetSummary]:
         """List datasets with their newest version."""
@@ -375,6 +404,77 @@ class Events:
         return self._transport.call(events.verify_log, request)
 
 
+class Governance:
+    """Who may do what, and what is kept for how long; proof is the log's (`undrift.events.verify_log`)."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def explain_storage(
+        self, *, project: str | None = None, limit: int = 20, measure: bool = False
+    ) -> governance.Storage:
+        """Say what takes storage: by kind, project and owner, with the largest things; equal bytes are kept once.
+
+        Sizes come from the tables. Trees of model versions are asked for their size, the newest 2,000 of them. What
+        nothing needs is known from the last time storage was freed, or would have been.
+        """
+        request = governance.ExplainStorage(project=project, limit=limit, measure=measure)
+        return self._transport.call(governance.explain_storage, request)
+
+    def free_storage(
+        self,
+        *,
+        dry_run: bool = True,
+        older_than_hours: float = 168,
+        project: str = "",
+        with_models: bool = False,
+        idempotency_key: str | None = None,
+    ) -> governance.Freed:
+        """Remove for good what was deleted long enough ago, and the bytes nothing needs; only says so unless told to do
+        it.
+
+        Doing it again is safe, also after a crash; it goes on past what is missing already. Objects go when they have
+        not been needed for an hour at least: those that nobody ever named are noted, and go when it is done again a day
+        later.
+
+        Raises:
+            Invalid: The time is less than an hour, or the call has an idempotency key: it would be one long
+                transaction.
+            Conflict: Another process frees storage.
+        """
+        request = governance.FreeStorage(
+            dry_run=dry_run, older_than_hours=older_than_hours, project=project, with_models=with_models
+        )
+        return self._transport.call(governance.free_storage, request, idempotency_key=idempotency_key)
+
+    def hold(self, *, project: str, subject: str, reason: str, idempotency_key: str | None = None) -> governance.Hold:
+        """Keep something from being removed, whoever deletes it, until the hold is released.
+
+        Raises:
+            Invalid: The subject cannot be held, or no reason is given.
+            NotFound: There is no such model version.
+        """
+        request = governance.HoldSubject(project=project, subject=subject, reason=reason)
+        return self._transport.call(governance.hold, request, idempotency_key=idempotency_key)
+
+    def list_holds(
+        self, *, project: str = "", subject: str = "", released: bool = False, limit: int = 100
+    ) -> list[governance.Hold]:
+        """List holds, the newest first."""
+        request = governance.ListHolds(project=project, subject=subject, released=released, limit=limit)
+        return self._transport.call(governance.list_holds, request)
+
+    def release(self, *, id: str, reason: str = "", idempotency_key: str | None = None) -> governance.Hold:
+        """End a hold: what it kept can be removed again.
+
+        Raises:
+            NotFound: There is no such hold.
+            Conflict: It was released already.
+        """
+        request = governance.ReleaseHold(id=id, reason=reason)
+        return self._transport.call(governance.release, request, idempotency_key=idempotency_key)
+
+
 class Loop:
     """Observe, detect, diagnose, decide, retrain, gate, approve, roll out, promote or roll back."""
 
@@ -386,10 +486,14 @@ class Loop:
     ) -> loop.Cycle:
         """Approve or refuse a challenger that awaits approval; the worker goes on with it.
 
+        The decision counts in the registry, too: it is one of the approvals that a policy may ask for. A challenger
+        that is on the route already is taken off it by the worker, which then ends the cycle.
+
         Raises:
             NotFound: There is no such cycle.
-            Conflict: It does not await approval.
-            Forbidden: A service asks; only people approve.
+            Conflict: It does not await approval, was refused already, or its challenger was retired.
+            Forbidden: A service asks, or a policy asks for a second person and this is none.
+            Invalid: There is no reason.
         """
         request = loop.DecideCycle(cycle_id=cycle_id, approve=approve, reason=reason)
         return self._transport.call(loop.decide_cycle, request, idempotency_key=idempotency_key)
@@ -607,6 +711,26 @@ class Registry:
         request = registry.DescribeVersion(project=project, model=model, number=number, description=description)
         return self._transport.call(registry.describe_version, request, idempotency_key=idempotency_key)
 
+    def export_history(self, *, project: str, model: str) -> registry.ModelHistory:
+        """Return everything that was decided about a model, oldest first.
+
+        Raises:
+            NotFound: There is no such model.
+        """
+        request = registry.ExportHistory(project=project, model=model)
+        return self._transport.call(registry.export_history, request)
+
+    def export_versions(
+        self, *, project: str, model: str, after: int = 0, limit: int = 500
+    ) -> list[registry.ModelVersion]:
+        """Return the versions of a model by number, also deleted ones, a page at a time.
+
+        Raises:
+            NotFound: There is no such model.
+        """
+        request = registry.ExportVersions(project=project, model=model, after=after, limit=limit)
+        return self._transport.call(registry.export_versions, request)
+
     def find_alias(
         self, *, project: str, model: str, alias: str, as_of: datetime | None = None
     ) -> registry.AliasMove | None:
@@ -639,6 +763,72 @@ class Registry:
         """
         request = registry.FindVersion(project=project, model=model, number=number, alias=alias, as_of=as_of)
         return self._transport.call(registry.find_version, request)
+
+    def import_history(
+        self,
+        *,
+        project: str,
+        source: str,
+        model: str | None = None,
+        alias_moves: tuple[registry.AliasMove, ...] = (),
+        stage_moves: tuple[registry.StageMove, ...] = (),
+        policies: tuple[registry.ApprovalPolicy, ...] = (),
+        requests: tuple[registry.ApprovalRequest, ...] = (),
+        trusts: dict[int, registry.Trust] | None = None,
+        idempotency_key: str | None = None,
+    ) -> int:
+        """Bring in what was decided about a model elsewhere, and return how many entries were new.
+
+        Whoever may do this can say what others decided, so it asks for more than writing.
+
+        Raises:
+            NotFound: There is no such model or version.
+            Invalid: An alias or a stage cannot be one.
+            TooLarge: More than 100,000 entries in one call.
+        """
+        request = registry.ImportHistory(
+            project=project,
+            source=source,
+            model=model,
+            alias_moves=alias_moves,
+            stage_moves=stage_moves,
+            policies=policies,
+            requests=requests,
+            trusts={} if trusts is None else trusts,
+        )
+        return self._transport.call(registry.import_history, request, idempotency_key=idempotency_key)
+
+    def import_model(
+        self, *, project: str, model: registry.Model, source: str, idempotency_key: str | None = None
+    ) -> registry.ImportedModel:
+        """Bring in a model with its times; one of this name is taken for the same, and gets the tags that it lacks.
+
+        Raises:
+            Invalid: The name cannot be kept.
+        """
+        request = registry.ImportModel(project=project, model=model, source=source)
+        return self._transport.call(registry.import_model, request, idempotency_key=idempotency_key)
+
+    def import_versions(
+        self,
+        *,
+        project: str,
+        model: str,
+        source: str,
+        versions: tuple[registry.ModelVersion, ...],
+        idempotency_key: str | None = None,
+    ) -> tuple[registry.ImportedVersion, ...]:
+        """Bring in versions with their numbers and times; those that are there get the tags that they lack.
+
+        Nobody's trust is taken over: bytes that could run code wait for a person here, or for
+        `registry.import_history`.
+
+        Raises:
+            NotFound: There is no such model.
+            TooLarge: More than 500 versions in one call.
+        """
+        request = registry.ImportVersions(project=project, model=model, source=source, versions=versions)
+        return self._transport.call(registry.import_versions, request, idempotency_key=idempotency_key)
 
     def list_approval_policies(self, *, project: str, limit: int = 100) -> list[registry.ApprovalPolicy]:
         """List the policies of a project and its models, newest first, with those that hold no more."""
@@ -1078,6 +1268,17 @@ class Tracking:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
+    def artifact_tree(self, *, root: str, path: str = "") -> tracking.ArtifactTree:
+        """Return an immutable tree of what is at a path and below it now; no bytes are copied.
+
+        Of a file it is a tree with that file alone.
+
+        Raises:
+            NotFound: There is no such run or logged model, or nothing at the path.
+        """
+        request = tracking.ArtifactTreeOf(root=root, path=path)
+        return self._transport.call(tracking.artifact_tree, request)
+
     def change_model(
         self,
         *,
@@ -1181,6 +1382,18 @@ class Tracking:
         )
         return self._transport.call(tracking.create_model, request, idempotency_key=idempotency_key)
 
+    def delete_artifacts(self, *, root: str, path: str = "", idempotency_key: str | None = None) -> int:
+        """Remove a file, or a folder with all below it, and return how many files went; none there is no error.
+
+        The bytes stay until nothing needs them: versions of models that were made of them keep them.
+
+        Raises:
+            NotFound: There is no such run or logged model.
+            Conflict: It is deleted.
+        """
+        request = tracking.DeleteArtifacts(root=root, path=path)
+        return self._transport.call(tracking.delete_artifacts, request, idempotency_key=idempotency_key)
+
     def delete_experiment(self, *, project: str, id: int, idempotency_key: str | None = None) -> tracking.Experiment:
         """Delete an experiment and its runs: they are hidden, and kept until storage is freed.
 
@@ -1199,13 +1412,13 @@ class Tracking:
         request = tracking.DeleteLoggedModel(project=project, id=id)
         return self._transport.call(tracking.delete_model, request, idempotency_key=idempotency_key)
 
-    def delete_run(self, *, run_id: str, idempotency_key: str | None = None) -> None:
+    def delete_run(self, *, run_id: str, project: str = "", idempotency_key: str | None = None) -> None:
         """Delete a run: it is hidden, and kept until storage is freed. One that is deleted stays so.
 
         Raises:
             NotFound: There is no such run.
         """
-        request = tracking.DeleteRun(run_id=run_id)
+        request = tracking.DeleteRun(run_id=run_id, project=project)
         return self._transport.call(tracking.delete_run, request, idempotency_key=idempotency_key)
 
     def end_run(
@@ -1226,6 +1439,44 @@ class Tracking:
         request = tracking.EndRun(run_id=run_id, status=status, error=error, ended_at=ended_at)
         return self._transport.call(tracking.end_run, request, idempotency_key=idempotency_key)
 
+    def export_artifacts(self, *, root: str, after: str = "", limit: int = 1000) -> list[tracking.Artifact]:
+        """Return the files of a run or a logged model by path, a page at a time, with their times.
+
+        Raises:
+            NotFound: There is no such run or logged model.
+        """
+        request = tracking.ExportArtifacts(root=root, after=after, limit=limit)
+        return self._transport.call(tracking.export_artifacts, request)
+
+    def export_models(
+        self, *, project: str, experiment_id: int, after: str = "", limit: int = 500
+    ) -> list[tracking.LoggedModel]:
+        """Return logged models of an experiment by id, also deleted ones, a page at a time.
+
+        Raises:
+            NotFound: There is no such experiment.
+        """
+        request = tracking.ExportModels(project=project, experiment_id=experiment_id, after=after, limit=limit)
+        return self._transport.call(tracking.export_models, request)
+
+    def export_points(self, *, run_id: str, limit: int = 50000, page_token: str = "") -> tracking.PointPage:
+        """Return the points of a run by metric and what was measured, each by time, step and value, a page at a time.
+
+        Raises:
+            Invalid: The page token cannot be read.
+        """
+        request = tracking.ExportPoints(run_id=run_id, limit=limit, page_token=page_token)
+        return self._transport.call(tracking.export_points, request)
+
+    def find_artifact(self, *, root: str, path: str) -> tracking.Artifact:
+        """Return a file of a run or a logged model: its object, its size, when it came.
+
+        Raises:
+            NotFound: There is no such file, run or logged model.
+        """
+        request = tracking.FindArtifact(root=root, path=path)
+        return self._transport.call(tracking.find_artifact, request)
+
     def find_experiment(self, *, project: str, id: int | None = None, name: str = "") -> tracking.Experiment:
         """Return an experiment by number or name, also a deleted one.
 
@@ -1244,14 +1495,168 @@ class Tracking:
         request = tracking.FindLoggedModel(project=project, id=id, deleted=deleted)
         return self._transport.call(tracking.find_model, request)
 
-    def find_run(self, *, run_id: str, latest: bool = False) -> tracking.Run:
+    def find_owners(self, *, ids: tuple[str, ...]) -> dict[str, str]:
+        """Return which project has the runs and logged models of these ids; those that are not there are left out.
+
+        Raises:
+            TooLarge: More than 400 ids in one call.
+        """
+        request = tracking.FindOwners(ids=ids)
+        return self._transport.call(tracking.find_owners, request)
+
+    def find_run(self, *, run_id: str, latest: bool = False, project: str = "") -> tracking.Run:
         """Return a run with everything it logged, also a deleted one.
 
         Raises:
             NotFound: There is no such run.
         """
-        request = tracking.FindRun(run_id=run_id, latest=latest)
+        request = tracking.FindRun(run_id=run_id, latest=latest, project=project)
         return self._transport.call(tracking.find_run, request)
+
+    def import_artifacts(
+        self, *, source: str, entries: tuple[tracking.Artifact, ...], idempotency_key: str | None = None
+    ) -> int:
+        """Bring in files of one run or logged model, also of a deleted one; those that are there stay.
+
+        Returns how many were new.
+
+        Raises:
+            NotFound: There is no such run or logged model, or one of the objects is not in the store.
+            Invalid: A path cannot be kept, an object has another size, or the files belong to several roots.
+            TooLarge: More than 10,000 files in one call.
+        """
+        request = tracking.ImportArtifacts(source=source, entries=entries)
+        return self._transport.call(tracking.import_artifacts, request, idempotency_key=idempotency_key)
+
+    def import_datasets(
+        self,
+        *,
+        project: str,
+        experiment_id: int,
+        source: str,
+        datasets: tuple[tracking.LoggedDataset, ...],
+        idempotency_key: str | None = None,
+    ) -> None:
+        """Bring in what clients said about datasets; the first description of a name and digest stays.
+
+        Raises:
+            NotFound: There is no such experiment.
+            TooLarge: A text is too long.
+        """
+        request = tracking.ImportDatasets(
+            project=project, experiment_id=experiment_id, source=source, datasets=datasets
+        )
+        return self._transport.call(tracking.import_datasets, request, idempotency_key=idempotency_key)
+
+    def import_experiment(
+        self,
+        *,
+        project: str,
+        name: str,
+        source: str,
+        created_at: datetime,
+        id: int | None = None,
+        state: Literal["active", "deleted"] = "active",
+        updated_at: datetime | None = None,
+        created_by: str = "",
+        tags: dict[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> tracking.ImportedExperiment:
+        """Bring in an experiment with its times; one of this name is taken for the same, and keeps what it has.
+
+        Raises:
+            Invalid: The name cannot be used.
+        """
+        request = tracking.ImportExperiment(
+            project=project,
+            name=name,
+            source=source,
+            created_at=created_at,
+            id=id,
+            state=state,
+            updated_at=updated_at,
+            created_by=created_by,
+            tags={} if tags is None else tags,
+        )
+        return self._transport.call(tracking.import_experiment, request, idempotency_key=idempotency_key)
+
+    def import_logbook(
+        self, *, project: str, source: str, content: str, count: int, idempotency_key: str | None = None
+    ) -> None:
+        """Keep the log of another workspace beside this one's, never mixed with what happened here.
+
+        Raises:
+            NotFound: The object is not in the store.
+        """
+        request = tracking.ImportLogbook(project=project, source=source, content=content, count=count)
+        return self._transport.call(tracking.import_logbook, request, idempotency_key=idempotency_key)
+
+    def import_models(
+        self, *, project: str, source: str, models: tuple[tracking.LoggedModel, ...], idempotency_key: str | None = None
+    ) -> tuple[tracking.Imported, ...]:
+        """Bring in logged models with their ids and times; of those that are there, what they lack.
+
+        Raises:
+            NotFound: There is no such experiment.
+            TooLarge: More than 1,000 models in one call.
+        """
+        request = tracking.ImportModels(project=project, source=source, models=models)
+        return self._transport.call(tracking.import_models, request, idempotency_key=idempotency_key)
+
+    def import_points(
+        self, *, run_id: str, source: str, series: tuple[tracking.MetricSeries, ...], idempotency_key: str | None = None
+    ) -> int:
+        """Bring in points of a run, also of a deleted one, and return how many were new.
+
+        Raises:
+            NotFound: There is no such run.
+            Invalid: Columns differ in length, or a name, step or time cannot be kept.
+            TooLarge: More than 200,000 points in one call.
+        """
+        request = tracking.ImportPoints(run_id=run_id, source=source, series=series)
+        return self._transport.call(tracking.import_points, request, idempotency_key=idempotency_key)
+
+    def import_runs(
+        self,
+        *,
+        project: str,
+        experiment_id: int,
+        source: str,
+        runs: tuple[tracking.ImportedRun, ...],
+        idempotency_key: str | None = None,
+    ) -> tuple[tracking.Imported, ...]:
+        """Bring in runs with their ids and times; of those that are there, what they lack.
+
+        Raises:
+            NotFound: There is no such experiment.
+            TooLarge: More than 1,000 runs in one call.
+        """
+        request = tracking.ImportRuns(project=project, experiment_id=experiment_id, source=source, runs=runs)
+        return self._transport.call(tracking.import_runs, request, idempotency_key=idempotency_key)
+
+    def list_artifacts(
+        self, *, root: str, path: str = "", recursive: bool = False, after: str = "", limit: int = 1000
+    ) -> tracking.ArtifactPage:
+        """List artifacts of a run or a logged model, a page at a time; nothing there is an empty page.
+
+        One level costs what it shows, however many files lie in the folders that it names.
+
+        Raises:
+            NotFound: There is no such run or logged model.
+        """
+        request = tracking.ListArtifacts(root=root, path=path, recursive=recursive, after=after, limit=limit)
+        return self._transport.call(tracking.list_artifacts, request)
+
+    def list_datasets(
+        self, *, project: str, experiment_ids: tuple[int, ...], limit: int = 1000
+    ) -> list[tracking.DatasetSummary]:
+        """List the datasets that active runs of experiments read.
+
+        Raises:
+            TooLarge: More than 20 experiments.
+        """
+        request = tracking.ListDatasets(project=project, experiment_ids=experiment_ids, limit=limit)
+        return self._transport.call(tracking.list_datasets, request)
 
     def list_metrics(self, *, experiment_id: int, contains: str = "", limit: int = 100) -> list[str]:
         """List the names of the metrics of an experiment; the cost follows the names, not the runs."""
@@ -1272,7 +1677,12 @@ class Tracking:
         return self._transport.call(tracking.list_runs, request)
 
     def log_datasets(
-        self, *, run_id: str, datasets: tuple[tracking.DatasetUse, ...], idempotency_key: str | None = None
+        self,
+        *,
+        run_id: str,
+        datasets: tuple[tracking.DatasetUse, ...],
+        project: str = "",
+        idempotency_key: str | None = None,
     ) -> None:
         """Say which datasets a run read; in an experiment the first description of a dataset stays.
 
@@ -1282,7 +1692,7 @@ class Tracking:
             Invalid: A name or a digest is missing.
             TooLarge: A text is too long.
         """
-        request = tracking.LogDatasets(run_id=run_id, datasets=datasets)
+        request = tracking.LogDatasets(run_id=run_id, datasets=datasets, project=project)
         return self._transport.call(tracking.log_datasets, request, idempotency_key=idempotency_key)
 
     def log_run(
@@ -1295,6 +1705,7 @@ class Tracking:
         tags: dict[str, str] | None = None,
         links: tuple[tracking.RunLink, ...] = (),
         series: tuple[tracking.MetricSeries, ...] = (),
+        project: str = "",
         idempotency_key: str | None = None,
     ) -> None:
         """Add metrics, parameters, tags and links to a run, all or none; the same point twice is kept once.
@@ -1313,6 +1724,7 @@ class Tracking:
             tags={} if tags is None else tags,
             links=links,
             series=series,
+            project=project,
         )
         return self._transport.call(tracking.log_run, request, idempotency_key=idempotency_key)
 
@@ -1328,14 +1740,36 @@ class Tracking:
         return self._transport.call(tracking.log_runs, request, idempotency_key=idempotency_key)
 
     def metric_history(
-        self, *, run_id: str, name: str, limit: int | None = None, page_token: str = ""
+        self, *, run_id: str, name: str, limit: int | None = None, page_token: str = "", project: str = ""
     ) -> tracking.History:
         """Return the points of a metric by time, step and value; a run or metric that is not there has none.
 
         The cost of a page follows its length, not that of the history.
         """
-        request = tracking.MetricHistory(run_id=run_id, name=name, limit=limit, page_token=page_token)
+        request = tracking.MetricHistory(run_id=run_id, name=name, limit=limit, page_token=page_token, project=project)
         return self._transport.call(tracking.metric_history, request)
+
+    def missing_objects(self, *, digests: tuple[str, ...]) -> list[str]:
+        """Return those of these objects that are not in the store and have to be uploaded.
+
+        Raises:
+            TooLarge: More than 400 digests in one call.
+        """
+        request = tracking.MissingObjects(digests=digests)
+        return self._transport.call(tracking.missing_objects, request)
+
+    def put_artifacts(
+        self, *, root: str, entries: tuple[tracking.PutArtifact, ...], idempotency_key: str | None = None
+    ) -> None:
+        """Put files into a run or a logged model, all or none, in place of those of the same path.
+
+        Raises:
+            NotFound: There is no such run or logged model, or one of the objects is not in the store.
+            Conflict: The run or logged model is deleted, or a file would take the place of a folder.
+            TooLarge: More than 10,000 files in one call.
+        """
+        request = tracking.PutArtifacts(root=root, entries=entries)
+        return self._transport.call(tracking.put_artifacts, request, idempotency_key=idempotency_key)
 
     def restore_experiment(self, *, project: str, id: int, idempotency_key: str | None = None) -> tracking.Experiment:
         """Bring a deleted experiment back, with all its runs.
@@ -1346,13 +1780,13 @@ class Tracking:
         request = tracking.RestoreExperiment(project=project, id=id)
         return self._transport.call(tracking.restore_experiment, request, idempotency_key=idempotency_key)
 
-    def restore_run(self, *, run_id: str, idempotency_key: str | None = None) -> None:
+    def restore_run(self, *, run_id: str, project: str = "", idempotency_key: str | None = None) -> None:
         """Bring a deleted run back. One that is active stays so.
 
         Raises:
             NotFound: There is no such run.
         """
-        request = tracking.RestoreRun(run_id=run_id)
+        request = tracking.RestoreRun(run_id=run_id, project=project)
         return self._transport.call(tracking.restore_run, request, idempotency_key=idempotency_key)
 
     def runs_datasets(self, *, run_ids: tuple[str, ...], profiles: bool = True) -> list[tracking.RunDataset]:
@@ -1368,6 +1802,7 @@ class Tracking:
         limit: int = 1000,
         start_step: int | None = None,
         end_step: int | None = None,
+        project: str = "",
     ) -> list[tracking.History]:
         """Return a metric of several runs for a chart: of each at most so many points, evenly taken, and always the last.
 
@@ -1376,7 +1811,7 @@ class Tracking:
             Invalid: Only one of the two steps was said.
         """
         request = tracking.SampleHistories(
-            run_ids=run_ids, name=name, limit=limit, start_step=start_step, end_step=end_step
+            run_ids=run_ids, name=name, limit=limit, start_step=start_step, end_step=end_step, project=project
         )
         return self._transport.call(tracking.sample_histories, request)
 
@@ -1516,14 +1951,14 @@ class Tracking:
         request = tracking.TagExperiment(project=project, id=id, tags={} if tags is None else tags, removed=removed)
         return self._transport.call(tracking.tag_experiment, request, idempotency_key=idempotency_key)
 
-    def untag_run(self, *, run_id: str, name: str, idempotency_key: str | None = None) -> None:
+    def untag_run(self, *, run_id: str, name: str, project: str = "", idempotency_key: str | None = None) -> None:
         """Remove a tag from a run.
 
         Raises:
             NotFound: There is no such run, or no such tag.
             Conflict: The run is deleted.
         """
-        request = tracking.UntagRun(run_id=run_id, name=name)
+        request = tracking.UntagRun(run_id=run_id, name=name, project=project)
         return self._transport.call(tracking.untag_run, request, idempotency_key=idempotency_key)
 
     def update_experiment(
@@ -1545,6 +1980,7 @@ class Tracking:
         name: str | None = None,
         status: Literal["running", "scheduled", "finished", "failed", "killed"] | None = None,
         ended_at: datetime | None = None,
+        project: str = "",
         idempotency_key: str | None = None,
     ) -> tracking.Run:
         """Change the name, the status or the end of a run.
@@ -1553,7 +1989,7 @@ class Tracking:
             NotFound: There is no such run.
             Conflict: It is deleted.
         """
-        request = tracking.UpdateRun(run_id=run_id, name=name, status=status, ended_at=ended_at)
+        request = tracking.UpdateRun(run_id=run_id, name=name, status=status, ended_at=ended_at, project=project)
         return self._transport.call(tracking.update_run, request, idempotency_key=idempotency_key)
 
 
@@ -1563,6 +1999,7 @@ class Client(Connection):
     Attributes:
         data: Tables that grow, every version of which can be read again; checks before rows are let in; quarantine.
         events: Everything that happens is an event, appended in the transaction of the change it tells of.
+        governance: Who may do what, and what is kept for how long; proof is the log's (`undrift.events.verify_log`).
         loop: Observe, detect, diagnose, decide, retrain, gate, approve, roll out, promote or roll back.
         monitoring: Says when a model is not right any more, since when, why it looks so, and whose it is.
         registry: A history of model versions, and of what was in production when, by whom, why.
@@ -1574,6 +2011,7 @@ class Client(Connection):
         super().__init__(transport, close)
         self.data = Data(self._transport)
         self.events = Events(self._transport)
+        self.governance = Governance(self._transport)
         self.loop = Loop(self._transport)
         self.monitoring = Monitoring(self._transport)
         self.registry = Registry(self._transport)

@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 import msgspec.inspect
 
-from undrift import data, events, loop, monitoring, registry, serving, tracking
+from undrift import data, events, governance, loop, monitoring, registry, serving, tracking
 from undrift.core.errors import Invalid, UndriftError
 from undrift.core.operation import Operation
 
 __all__ = ["ROOMS", "all_operations", "collect", "read_body", "read_query"]
 
-ROOMS: tuple[ModuleType, ...] = (data, events, loop, monitoring, registry, serving, tracking)
+ROOMS: tuple[ModuleType, ...] = (data, events, governance, loop, monitoring, registry, serving, tracking)
 """The doors that may offer operations; a test finds operations that no door offers."""
 
 _LONG_NUMBER = re.compile(r"\d{19}")

@@ -42,8 +42,10 @@ class Everything:
         self.back.extend(digests)
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(params=["folder", "memory", "bucket"])
 def store(request, tmp_path):
+    if request.param == "bucket":
+        return open_store(request.getfixturevalue("s3_url"))
     return open_store(str(tmp_path / "blobs") if request.param == "folder" else "memory://")
 
 

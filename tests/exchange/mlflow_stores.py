@@ -84,7 +84,9 @@ def fill(uri):
     client.delete_experiment(other)
 
     for _ in range(2):
-        client.create_model_version("late model", info.model_uri, parent.info.run_id, tags={"tried": "yes"})
+        client.create_model_version(
+            "late model", info.model_uri, parent.info.run_id, tags={"tried": "yes"}, model_id=info.model_id
+        )
     client.delete_model_version("late model", "2")
     client.update_registered_model("late model", "Says whether a flight is late.")
     client.set_registered_model_tag("late model", "owner", "ada")

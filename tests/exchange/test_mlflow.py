@@ -29,7 +29,7 @@ from undrift.tracking import (
 from undrift.tracking.model import to_ms
 from undrift.tracking.operations.imports import ExportArtifacts, export_artifacts
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 def bring(uri, target, **given):

@@ -274,7 +274,7 @@ def test_less_than_an_hour_is_refused(ctx, hours):
 
 
 def test_an_idempotency_key_is_refused_for_bytes_cannot_be_brought_back(ctx):
-    with pytest.raises(Invalid, match="Leave the key out|within a transaction"):
+    with pytest.raises(Invalid, match="within a transaction"):
         governance.free_storage(ctx.once("key"), governance.FreeStorage(dry_run=False))
 
 
@@ -349,4 +349,3 @@ def test_freeing_that_was_killed_goes_on(tmp_path):
     assert left == {f"objects/{one[:2]}/{one[2:]}" for one in digests}
     assert tracking.find_run(ctx, tracking.FindRun(kept.id)).id == kept.id
     workspace.close()
-

@@ -88,7 +88,7 @@ def test_what_is_deleted_with_mlflow_is_off_the_disk_once_it_is_freed(tmp_path):
     assert before > 10_000_000
     ctx = workspace.context()
     assert governance.free_storage(ctx, governance.FreeStorage(dry_run=False)).objects == 0  # deleted just now
-    assert on_disk(folder / "store") == before
+    assert 0 <= on_disk(folder / "store") - before < 10_000  # a lock
     late = workspace.context(clock=ReplayClock(ctx.now() + timedelta(days=8)))
     looked = governance.free_storage(late, governance.FreeStorage())
     freed = governance.free_storage(late, governance.FreeStorage(dry_run=False))

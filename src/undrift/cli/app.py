@@ -19,7 +19,8 @@ __all__ = ["make_app", "run"]
 _GROUPS: dict[str, tuple[str, ...]] = {
     "Begin": ("init:init", "demo:demo", "doctor:doctor"),
     "Run": ("up:up", "foreground:hub", "foreground:serve", "foreground:worker"),
-    "Look": ("status:status", "incidents:incidents", "models:models", "data:data", "runs:runs", "audit:audit"),
+    "Look": ("status:status", "incidents:incidents", "models:models", "data:data", "runs:runs", "storage:storage", "audit:audit"),
+    "Move": ("exchange:import_", "exchange:export"),
     "Tell": ("labels:labels", "cycles:approve", "cycles:refuse"),
 }
 """By heading of the help: which file of this package has which command."""
@@ -46,7 +47,9 @@ def make_app() -> App:
     for place, (heading, commands) in enumerate(_GROUPS.items()):
         group = Group(heading, sort_key=place)
         for sort_key, command in enumerate(commands):
-            app.command(f"undrift.cli.{command}", name=command.partition(":")[2], group=group, sort_key=sort_key)
+            # A function cannot be called `import`.
+            name = command.partition(":")[2].rstrip("_")
+            app.command(f"undrift.cli.{command}", name=name, group=group, sort_key=sort_key)
     return app
 
 

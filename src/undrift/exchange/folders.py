@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -119,14 +120,14 @@ class Folder:
         """Give the files in a folder and below, or the one file at a path, to be read."""
         if path.is_file() and self.inside(path):
             found = path.stat()
-            yield SourceFile(path.name, found.st_size, found.st_mtime_ns // 1_000_000, lambda: self.pieces(path))
+            yield SourceFile(path.name, found.st_size, found.st_mtime_ns // 1_000_000, partial(self.pieces, path))
             return
         for inner, file, found in self.below(path, report, name):
             yield SourceFile(
                 inner,
                 found.st_size,
                 found.st_mtime_ns // 1_000_000,
-                lambda file=file: self.pieces(file),
+                partial(self.pieces, file),
             )
 
 
@@ -152,25 +153,21 @@ def read_yaml(folder: Folder, path: Path, most: int = _YAML) -> dict[str, Any]:
         Invalid: It is not YAML, holds more than plain values, or is no mapping.
         Unavailable: No YAML library is installed.
     """
-    import yaml  # type: ignore[import-untyped]  # noqa: PLC0415 - only for file stores
+    import yaml  # noqa: PLC0415 - only for file stores
 
     try:
         text = folder.text(path, most)
     except FileNotFoundError:
         raise NotFound(f"There is no {path.name!r} in {path.parent.name!r}.") from None
-    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-    class Plain(base):  # type: ignore[misc]
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                # A text of a kilobyte could stand for a gigabyte.
-                raise yaml.YAMLError("it has aliases")
-            return super().compose_node(parent, index)
-
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        found = yaml.load(text, Loader=Plain)  # noqa: S506 - it is a safe loader, made stricter
+        if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=loader)):
+            # A text of a kilobyte could stand for a gigabyte.
+            raise Invalid(f"{path.parent.name}/{path.name} has aliases, which no store of MLflow has.")
+        found = yaml.load(text, Loader=loader)  # noqa: S506 - one of the two safe loaders
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Invalid(f"{path.parent.name}/{path.name} cannot be read: {str(error).splitlines()[0]}.") from None
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Invalid(f"{path.parent.name}/{path.name} cannot be read: {said}.") from None
     if not isinstance(found, dict):
         raise Invalid(f"{path.parent.name}/{path.name} holds no fields.")
     return {str(name): value for name, value in found.items()}

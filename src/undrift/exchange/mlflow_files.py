@@ -21,7 +21,7 @@ from undrift.exchange.model import (
 from undrift.tracking import DatasetUse, LoggedDataset, MetricSeries
 from undrift.tracking.model import not_finite
 
-__all__ = ["FileStore", "Pieces", "files_at", "number_of", "text_of"]
+__all__ = ["FileStore", "Pieces", "files_at", "model_id_of", "number_of", "text_of"]
 
 _META = "meta.yaml"
 _TRASH = ".trash"
@@ -54,6 +54,15 @@ def number_of(value: Any, otherwise: int = 0) -> int:
 def text_of(value: Any) -> str:
     """Return what a store wrote as text; nothing is the empty text."""
     return "" if value is None else value if isinstance(value, str) else str(value)
+
+
+def model_id_of(source: str) -> str:
+    """Return the id of the logged model that a version says it was made of; empty when it was made of none.
+
+    >>> model_id_of("models:/m-0123/"), model_id_of("runs:/0123/model")
+    ('m-0123', '')
+    """
+    return source.removeprefix("models:/").rstrip("/") if re.fullmatch(r"models:/m-[^/]+/?", source) else ""
 
 
 class Pieces:
@@ -339,7 +348,7 @@ class FileStore:
                 location=text_of(meta.get("storage_location")),
                 run_id=text_of(meta.get("run_id")),
                 run_link=text_of(meta.get("run_link")),
-                model_id=text_of(meta.get("model_id")),
+                model_id=text_of(meta.get("model_id")) or model_id_of(text_of(meta.get("source"))),
                 user=text_of(meta.get("user_id")),
                 stage="None" if deleted else text_of(meta.get("current_stage")) or "None",
                 status=_version_status(meta.get("status")),

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from undrift.core.errors import Forbidden, Invalid, NotFound, Unavailable
-from undrift.exchange.mlflow_files import Pieces, number_of, text_of
+from undrift.exchange.mlflow_files import Pieces, model_id_of, number_of, text_of
 from undrift.exchange.model import (
     Report,
     SourceExperiment,
@@ -228,7 +228,7 @@ class Server:
                 # MLflow's database cannot hold NaN for models: it says 0 there.
                 there = of_models.get((name, step, time_ms, bits))
                 if there is None and math.isnan(value):
-                    there = of_models.get((name, step, time_ms, 0.0.hex()))
+                    there = of_models.get((name, step, time_ms, (0.0).hex()))
                 for measured in there or [("", "", "")]:
                     if full := pieces.add((name, *measured), step, time_ms, value):
                         yield full
@@ -276,8 +276,7 @@ class Server:
                 source=source,
                 run_id=text_of(one.get("run_id")),
                 run_link=text_of(one.get("run_link")),
-                model_id=text_of(one.get("model_id"))
-                or (source.removeprefix("models:/") if source.startswith("models:/m-") else ""),
+                model_id=text_of(one.get("model_id")) or model_id_of(source),
                 user=text_of(one.get("user_id")),
                 stage=text_of(one.get("current_stage")) or "None",
                 status=text_of(one.get("status")) or "READY",

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from undrift.core.errors import Corrupt, Invalid, NotFound, Unavailable
 from undrift.exchange.folders import Folder
-from undrift.exchange.mlflow_files import Pieces, files_at, number_of, text_of
+from undrift.exchange.mlflow_files import Pieces, files_at, model_id_of, number_of, text_of
 from undrift.exchange.model import (
     Report,
     SourceExperiment,
@@ -287,7 +287,7 @@ class Sqlite:
                 location=text_of(row["storage_location"]),
                 run_id=text_of(row["run_id"]),
                 run_link=text_of(row["run_link"]),
-                model_id=source.removeprefix("models:/") if source.startswith("models:/m-") else "",
+                model_id=model_id_of(source),
                 user=text_of(row["user_id"]),
                 stage=text_of(row["current_stage"]) or "None",
                 status=text_of(row["status"]) or "READY",

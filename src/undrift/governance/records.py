@@ -212,10 +212,10 @@ def gave_up(tx: sa.Connection, holders_: Sequence[str]) -> list[str]:
 
 
 def _objects(holding: Holding, project: str | None) -> Any:
-    # Each object of a thing once: a run may have a file under two names.
+    owners = holding.owner if isinstance(holding.owner, tuple) else (holding.owner,)
     columns = (
         sa.func.coalesce(holding.project, "").label("project"),
-        sa.func.coalesce(holding.owner, "").label("owner"),
+        sa.func.coalesce(*(sa.func.nullif(one, "") for one in owners), "").label("owner"),
         *(column.label(f"name{place}") for place, column in enumerate(holding.name)),
         holding.digest.label("digest"),
         holding.size.label("size"),

@@ -24,9 +24,12 @@ __all__ = ["BODY_LIMIT", "Guard", "Hosts", "check_origin", "is_loopback"]
 
 BODY_LIMIT = 8 << 20
 _BODY_S = 30.0
+_LAST_S = 0.25  # for what is on its way when the hub stops
 _LOOK_BYTES = 64 << 20  # after so many more bytes of an upload, its limit is looked at again: the disk may be full now
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOOKED_AT = frozenset({b"host", b"origin", b"sec-fetch-site", b"content-length"})
+_KNOWN_HOSTS = 1000
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (
@@ -51,6 +54,7 @@ class Hosts:
 
     def __init__(self, allowed: Collection[str] = ()) -> None:
         self._allowed = {name.lower().strip("[]") for name in allowed} | {"localhost"}
+        self._known: set[str] = set()
 
     def check(self, hosts: Sequence[str]) -> str:
         """Return the Host header of a request when it is one of the names.
@@ -62,12 +66,16 @@ class Hosts:
         if len(hosts) != 1 or not hosts[0]:
             raise Invalid("A request has one Host header.")
         host = hosts[0].lower()
+        if host in self._known:
+            return host
         name, port = _split(host)
         if (port is not None and not (port.isascii() and port.isdigit())) or not self._knows(name):
             raise Forbidden(
                 f"This hub does not answer to the name {host[:100]!r}.",
                 next_step="Ask it as localhost, or start it with that name among its allowed hosts.",
             )
+        if len(self._known) < _KNOWN_HOSTS:
+            self._known.add(host)
         return host
 
     def _knows(self, name: str) -> bool:
@@ -124,7 +132,7 @@ class Guard:
         uploads: Says how many bytes an upload may have, after so many have come; None for a request that is none.
 
     Attributes:
-        stopping: Set to wait no longer for bodies that have not arrived.
+        waiting: What waits for a body.
     """
 
     def __init__(
@@ -138,10 +146,23 @@ class Guard:
         self._uploads = uploads
         self._hosts = hosts
         self._count = count
-        self.stopping = False
+        self.waiting: set[asyncio.Timeout] = set()
+        self._stopping = False
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Set to wait no longer for bodies that have not arrived."""
+        return self._stopping
+
+    @stopping.setter
+    def stopping(self, stopping: bool) -> None:
+        self._stopping = stopping
+        if stopping:
+            for waiting in self.waiting:
+                waiting.reschedule(asyncio.get_running_loop().time() + _LAST_S)
 
     async def idle(self) -> None:
         """Wait until no request is being answered."""
@@ -178,7 +199,8 @@ class Guard:
         """Return when a request may come in; what is returned says how large an upload may be."""
         headers: dict[bytes, list[str]] = {}
         for name, value in scope["headers"]:
-            headers.setdefault(name.lower(), []).append(value.decode("latin-1").strip())
+            if (key := name.lower()) in _LOOKED_AT:
+                headers.setdefault(key, []).append(value.decode("latin-1").strip())
         host = self._hosts.check(headers.get(b"host", []))
         if scope["method"] not in _SAFE:
             check_origin(host, headers.get(b"origin", []), headers.get(b"sec-fetch-site", []))
@@ -224,16 +246,22 @@ class _Body:
         return message
 
     async def _next(self) -> Any:
-        waiting = asyncio.ensure_future(self._receive())
-        while True:
-            done, _ = await asyncio.wait({waiting}, timeout=0.25)
-            if done:
-                return waiting.result()
-            if self._guard.stopping or time.monotonic() > self._until:
-                waiting.cancel()
-                if self._guard.stopping:
-                    raise Unavailable("The hub is stopping.", next_step="Try again when it has been started anew.")
-                raise SlowBody(f"The body did not arrive within {_BODY_S:.0f} seconds.", next_step="Send it faster.")
+        left = _LAST_S if self._guard.stopping else self._until - time.monotonic()
+        try:
+            async with asyncio.timeout(left) as waiting:
+                self._guard.waiting.add(waiting)
+                try:
+                    return await self._receive()
+                finally:
+                    self._guard.waiting.discard(waiting)
+        except TimeoutError:
+            if self._guard.stopping:
+                raise Unavailable(
+                    "The hub is stopping.", next_step="Try again when it has been started anew."
+                ) from None
+            raise SlowBody(
+                f"The body did not arrive within {_BODY_S:.0f} seconds.", next_step="Send it faster."
+            ) from None
 
 
 class _Answer:

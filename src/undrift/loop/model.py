@@ -9,7 +9,17 @@ import msgspec
 
 from undrift.core.errors import Invalid
 
-__all__ = ["Cycle", "Diagnosis", "Retraining", "Rollout", "RolloutStep", "Stage", "TrainingWindow", "parse_duration_s"]
+__all__ = [
+    "Cycle",
+    "Diagnosis",
+    "Retraining",
+    "Rollout",
+    "RolloutStep",
+    "Stage",
+    "TrainingWindow",
+    "parse_duration_s",
+    "without_wait",
+]
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
@@ -173,7 +183,8 @@ class Cycle(msgspec.Struct, frozen=True):
         champion: Version that answered when it began.
         challenger: Version it made.
         run_id: The run that trained it.
-        evidence: What it went by: training window, gates, comparison.
+        evidence: What it went by: training window, gates, comparison, what a person decided, and, while it awaits
+            approval, what it ``waits_for``.
         closed_at: When it ended.
         outcome: How, in a sentence.
     """
@@ -196,3 +207,20 @@ class Cycle(msgspec.Struct, frozen=True):
     evidence: dict[str, Any] = {}
     closed_at: datetime | None = None
     outcome: str = ""
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether its challenger is on the route beside the champion, in a step or awaiting approval after the last."""
+        if self.stage == "awaiting approval":
+            return self.rollout_since is not None
+        return self.stage in ("shadow", "canary")
+
+    @property
+    def waits_for(self) -> str:
+        """What has to happen before it goes on, in a sentence; empty when it waits for nobody."""
+        return str(self.evidence.get("waits_for", "")) if self.stage == "awaiting approval" else ""
+
+
+def without_wait(evidence: dict[str, Any]) -> dict[str, Any]:
+    """Return the evidence of a cycle that waits no more."""
+    return {name: value for name, value in evidence.items() if name != "waits_for"}

@@ -9,7 +9,8 @@ from undrift.core.errors import Conflict, Forbidden, NotFound
 from undrift.core.ids import check_id
 from undrift.core.operation import operation
 from undrift.loop import records
-from undrift.loop.model import Cycle
+from undrift.loop.model import Cycle, without_wait
+from undrift.registry import DecideApproval, FindApproval, approval_status, decide_in_passing
 
 __all__ = ["DecideCycle", "ListCycles", "decide_cycle", "list_cycles"]
 
@@ -40,29 +41,54 @@ def list_cycles(ctx: Context, request: ListCycles) -> list[Cycle]:
 def decide_cycle(ctx: Context, request: DecideCycle) -> Cycle:
     """Approve or refuse a challenger that awaits approval; the worker goes on with it.
 
+    The decision counts in the registry, too: it is one of the approvals that a policy may ask for. A challenger that is
+    on the route already is taken off it by the worker, which then ends the cycle.
+
     Raises:
         NotFound: There is no such cycle.
-        Conflict: It does not await approval.
-        Forbidden: A service asks; only people approve.
+        Conflict: It does not await approval, was refused already, or its challenger was retired.
+        Forbidden: A service asks, or a policy asks for a second person and this is none.
+        Invalid: There is no reason.
     """
     with ctx.begin() as tx:
-        cycle = records.find_cycle(tx, check_id(request.cycle_id))
+        cycle = records.find_cycle(tx, check_id(request.cycle_id), lock=True)
         if cycle is None:
             raise NotFound(f"There is no cycle {request.cycle_id}.", next_step="List them with `undrift status`.")
-        if cycle.stage != "awaiting approval":
+        if cycle.stage != "awaiting approval" or cycle.challenger is None:
             raise Conflict(f"Cycle {cycle.id} does not await approval: it is {cycle.stage}.")
         if ctx.actor.kind != "person":
             raise Forbidden("Only a person can approve.", next_step="Ask a colleague to look at the evidence.")
+        asked = FindApproval(cycle.project, cycle.model, cycle.challenger)
+        before = approval_status(ctx, asked).request
+        if cycle.evidence.get("approved") is False or (before is not None and before.state == "refused"):
+            raise Conflict(
+                f"Version {cycle.challenger} of {cycle.model!r} was refused already.",
+                next_step="The worker ends its cycle; the next retraining makes another version.",
+            )
+        decide_in_passing(
+            ctx,
+            DecideApproval(cycle.project, cycle.model, cycle.challenger, request.approve, request.reason),
+            asked_by="worker",
+        )
         evidence = cycle.evidence | {
             "decided_by": ctx.actor.name,
             "approved": request.approve,
             "decision_reason": request.reason,
         }
         changed = msgspec.structs.replace(cycle, evidence=evidence)
-        if not request.approve:
+        if request.approve:
+            status = approval_status(ctx, asked)
+            if not status.allowed:
+                changed = msgspec.structs.replace(cycle, evidence=evidence | {"waits_for": status.sentence})
+        elif not cycle.is_compared:
             outcome = f"{ctx.actor.name} refused: {request.reason}"
             changed = msgspec.structs.replace(
-                changed, stage="refused", stage_since=ctx.now(), closed_at=ctx.now(), outcome=outcome
+                cycle,
+                stage="refused",
+                stage_since=ctx.now(),
+                closed_at=ctx.now(),
+                outcome=outcome,
+                evidence=without_wait(evidence),
             )
             ctx.emit(
                 "loop.transition",

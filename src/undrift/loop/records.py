@@ -11,7 +11,7 @@ from undrift.loop.model import Cycle
 from undrift.loop.tables import cycles
 from undrift.metastore import to_struct
 
-__all__ = ["add_cycle", "find_cycle", "list_cycles", "open_cycle", "save_cycle"]
+__all__ = ["add_cycle", "find_cycle", "list_cycles", "lock_cycle", "open_cycle", "save_cycle"]
 
 
 def _cycle(row: sa.RowMapping) -> Cycle:
@@ -28,10 +28,19 @@ def save_cycle(tx: sa.Connection, cycle: Cycle) -> None:
     tx.execute(sa.update(cycles).where(cycles.c.id == cycle.id).values(**msgspec.structs.asdict(cycle)))
 
 
-def find_cycle(tx: sa.Connection, id_: str) -> Cycle | None:
-    """Return a cycle by its id."""
-    row = tx.execute(sa.select(cycles).where(cycles.c.id == id_)).mappings().first()
+def find_cycle(tx: sa.Connection, id_: str, *, lock: bool = False) -> Cycle | None:
+    """Return a cycle by its id; with ``lock``, others who would change it wait until the transaction ends."""
+    query = sa.select(cycles).where(cycles.c.id == id_)
+    if lock and tx.dialect.name == "postgresql":
+        # On SQLite there is one writer at a time anyway.
+        query = query.with_for_update()
+    row = tx.execute(query).mappings().first()
     return None if row is None else _cycle(row)
+
+
+def lock_cycle(tx: sa.Connection, cycle: Cycle) -> bool:
+    """Hold a cycle until the transaction ends; returns whether it still is as it was read."""
+    return find_cycle(tx, cycle.id, lock=True) == cycle
 
 
 def open_cycle(tx: sa.Connection, endpoint: str) -> Cycle | None:

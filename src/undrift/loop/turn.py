@@ -4,6 +4,9 @@
 decides on retraining, retrains, and starts the rollout. A step writes its outcome in one transaction together with
 the stage of the cycle, and begins by looking at that stage: doing it again after a crash finds the work done and
 changes nothing.
+
+A champion is made only with the approvals that the registry's policy asks for. Where they are missing the cycle stands
+at ``awaiting approval``: before its rollout, or after it, when the policy changed meanwhile. Each turn looks again.
 """
 
 from __future__ import annotations
@@ -15,13 +18,13 @@ from typing import Any
 import msgspec
 
 from undrift.core.context import Context
-from undrift.core.errors import Conflict, Unavailable, UndriftError
+from undrift.core.errors import Conflict, Forbidden, NotFound, Unavailable, UndriftError
 from undrift.core.ids import derive_id
 from undrift.data import AddQuarantine, EndQuarantine, ListQuarantines, add_quarantine, end_quarantine, list_quarantines
 from undrift.loop import records
 from undrift.loop.deployment import Deployment
 from undrift.loop.diagnosis import diagnose_fault, diagnose_performance
-from undrift.loop.model import Cycle, RolloutStep, Stage
+from undrift.loop.model import Cycle, RolloutStep, Stage, without_wait
 from undrift.loop.policy import decide
 from undrift.loop.rollout import rule
 from undrift.loop.training import retrain
@@ -38,15 +41,20 @@ from undrift.monitoring import (
     list_windows,
 )
 from undrift.registry import (
+    ApprovalStatus,
     FindAlias,
+    FindApproval,
     FindVersion,
     ModelVersion,
     MoveAlias,
     RegisterModel,
+    RequestApproval,
+    approval_status,
     find_alias,
     find_version,
     move_alias,
     register_model,
+    request_approval,
 )
 from undrift.serving import SetArm, SetRoute, set_route
 
@@ -97,24 +105,34 @@ def rule_on_rollout(ctx: Context, deployment: Deployment, now: datetime) -> str:
     """Rule on the challenger that is being rolled out; returns what was done."""
     with ctx.read() as tx:
         cycle = records.open_cycle(tx, deployment.endpoint)
-    if cycle is None or cycle.stage not in ("shadow", "canary") or cycle.stage_since >= now:
+    if cycle is None or not cycle.is_compared or cycle.stage_since >= now:
         return "nothing"
     if _overtaken(ctx, deployment, cycle, now):
         return "overtaken"
+    refusal = _refusal(cycle, _approval(ctx, cycle))
+    if refusal:
+        with ctx.begin() as tx:
+            if records.lock_cycle(tx, cycle):
+                _champion_alone(ctx, deployment, cycle.champion, refusal, {})
+                _go(ctx, tx, cycle, "refused", now, refusal)
+        return "refused"
     windows = list_windows(ctx, ListWindows(deployment.endpoint, start=cycle.rollout_since, limit=5000))
     usable = [window for window in windows if window.measured_at is not None and not window.suspect]
-    ruling = rule(deployment.rollout, cycle, usable, now)
+    # While it awaits approval its last step goes on.
+    since = cycle.rollout_since if cycle.stage == "awaiting approval" else cycle.stage_since
+    ruling = rule(deployment.rollout, msgspec.structs.replace(cycle, stage_since=since), usable, now)
     if ruling.action == "wait":
         return "wait"
     evidence = cycle.evidence | {"live": ruling.evidence}
     with ctx.begin() as tx:
+        if not records.lock_cycle(tx, cycle):
+            return "decided meanwhile"
         if ruling.action == "next step":
             step = deployment.rollout.steps[cycle.step + 1]
             _route(ctx, cycle, step, ruling.sentence, ruling.evidence)
             _go(ctx, tx, cycle, step.kind, now, ruling.sentence, step=cycle.step + 1, evidence=evidence)
         elif ruling.action == "promote":
-            _promote(ctx, deployment, cycle, ruling.sentence, ruling.evidence)
-            _go(ctx, tx, cycle, "promoted", now, ruling.sentence, evidence=evidence)
+            return _promote(ctx, tx, deployment, cycle, now, ruling.sentence, ruling.evidence, evidence)
         else:
             _champion_alone(ctx, deployment, cycle.champion, ruling.sentence, ruling.evidence)
             _go(ctx, tx, cycle, "rolled back", now, ruling.sentence, evidence=evidence)
@@ -131,8 +149,7 @@ def decide_retraining(ctx: Context, deployment: Deployment, now: datetime) -> st
         current = records.open_cycle(tx, deployment.endpoint)
         cycles = records.list_cycles(tx, endpoint=deployment.endpoint)
     if current is not None:
-        approved = current.stage == "awaiting approval" and current.evidence.get("approved")
-        return current.id if current.stage == "retraining" or approved else None
+        return None if current.is_compared else current.id
     champion = _champion(ctx, deployment)
     if champion is None:
         trigger, sentence, incident = "first version", "There is no version yet.", None
@@ -203,38 +220,87 @@ def train_challenger(ctx: Context, deployment: Deployment, cycle_id: str, now: d
 
 
 def begin_rollout(ctx: Context, deployment: Deployment, cycle_id: str, now: datetime) -> str:
-    """Let the challenger see live rows, or ask a person first; a first version answers at once."""
+    """Let the challenger see live rows, or ask people first; a first version answers at once.
+
+    Returns:
+        The stage where the cycle stands then; ``nothing`` when there was nothing to begin.
+    """
     with ctx.read() as tx:
         cycle = records.find_cycle(tx, cycle_id)
-    if cycle is None or cycle.challenger is None or cycle.stage not in ("retraining", "awaiting approval"):
+    if cycle is None or cycle.challenger is None or cycle.closed_at is not None or cycle.is_compared:
         return "nothing"
     if _overtaken(ctx, deployment, cycle, now):
         return "overtaken"
     with ctx.begin() as tx:
+        if not records.lock_cycle(tx, cycle):
+            return "decided meanwhile"
+        status = _approval(ctx, cycle)
+        if refusal := _refusal(cycle, status):
+            _go(ctx, tx, cycle, "refused", now, refusal)
+            return "refused"
+        if missing := _missing(deployment, cycle, status):
+            _wait(ctx, tx, cycle, now, missing, cycle.evidence)
+            return "awaiting approval"
+        evidence = without_wait(cycle.evidence)
         if cycle.champion is None:
             sentence = "The first version passed its gates."
-            _promote(ctx, deployment, cycle, sentence, cycle.evidence)
-            _go(ctx, tx, cycle, "promoted", now, sentence)
-            return "promoted"
-        if deployment.rollout.approval and not cycle.evidence.get("approved"):
-            if cycle.stage == "retraining":
-                _go(ctx, tx, cycle, "awaiting approval", now, "The project asks for a person's agreement.")
-            return "awaiting approval"
+            return _promote(ctx, tx, deployment, cycle, now, sentence, evidence)
         if not deployment.rollout.steps:
             sentence = "It passed its gates, and the project declares no rollout steps."
-            _promote(ctx, deployment, cycle, sentence, cycle.evidence)
-            _go(ctx, tx, cycle, "promoted", now, sentence)
-            return "promoted"
+            return _promote(ctx, tx, deployment, cycle, now, sentence, evidence)
         step = deployment.rollout.steps[0]
         sentence = f"Version {cycle.challenger} passed its gates against version {cycle.champion}."
         try:
-            _route(ctx, cycle, step, sentence, cycle.evidence)
+            _route(ctx, cycle, step, sentence, evidence)
         except Conflict as error:
             # It takes other columns than the champion: no traffic could show which is better.
             _go(ctx, tx, cycle, "refused", now, f"It cannot be rolled out: {error}")
             return "refused"
         _go(ctx, tx, cycle, step.kind, now, sentence, rollout_since=now)
         return step.kind
+
+
+def _approval(ctx: Context, cycle: Cycle) -> ApprovalStatus:
+    if cycle.challenger is None:
+        raise UndriftError(f"Cycle {cycle.id} has no challenger that could be approved.")
+    return approval_status(ctx, FindApproval(cycle.project, cycle.model, cycle.challenger, _CHAMPION))
+
+
+def _refusal(cycle: Cycle, status: ApprovalStatus) -> str:
+    """Say who refused the challenger and why, in the cycle or in the registry; empty when nobody did."""
+    if cycle.evidence.get("approved") is False:
+        return f"{cycle.evidence.get('decided_by')} refused: {cycle.evidence.get('decision_reason')}"
+    if status.request is None or status.request.state != "refused":
+        return ""
+    last = next(one for one in reversed(status.request.decisions) if not one.approve)
+    return f"{last.actor} refused: {last.reason}"
+
+
+def _missing(deployment: Deployment, cycle: Cycle, status: ApprovalStatus) -> str:
+    """Say which agreement is missing before the challenger may see live rows; empty when none is."""
+    if not status.allowed:
+        return status.sentence
+    asked = deployment.rollout.approval and cycle.champion is not None
+    if asked and not cycle.evidence.get("approved") and not status.given:
+        return "The project asks for a person's agreement."
+    return ""
+
+
+def _wait(ctx: Context, tx: Any, cycle: Cycle, now: datetime, sentence: str, kept: dict[str, Any]) -> None:
+    """Let a cycle await approval, and ask for it in the registry; waiting on writes only what is new."""
+    asks = cycle.stage != "awaiting approval"
+    if asks and cycle.challenger is not None:
+        reason = f"Version {cycle.challenger} passed its gates. It was made because: {cycle.reason}"
+        request_approval(
+            ctx, RequestApproval(cycle.project, cycle.model, cycle.challenger, reason, _CHAMPION, without_wait(kept))
+        )
+    status = _approval(ctx, cycle)
+    sentence = sentence if status.allowed else status.sentence
+    evidence = kept | {"waits_for": sentence}
+    if asks:
+        _go(ctx, tx, cycle, "awaiting approval", now, sentence, evidence=evidence)
+    elif evidence != cycle.evidence:
+        records.save_cycle(tx, msgspec.structs.replace(cycle, evidence=evidence))
 
 
 def _open_incidents(ctx: Context, deployment: Deployment) -> list[Incident]:
@@ -336,11 +402,17 @@ def _overtaken(ctx: Context, deployment: Deployment, cycle: Cycle, now: datetime
     standing = _champion(ctx, deployment)
     sentence = f"Somebody made version {standing} the champion by hand meanwhile."
     if standing == cycle.champion:
-        challenger = find_version(ctx, FindVersion(cycle.project, cycle.model, number=cycle.challenger))
-        if challenger.state != "retired":
-            return False
-        sentence = f"Somebody retired version {challenger.number} meanwhile: {challenger.state_reason}"
+        try:
+            challenger = find_version(ctx, FindVersion(cycle.project, cycle.model, number=cycle.challenger))
+        except NotFound:
+            sentence = f"Somebody deleted version {cycle.challenger} meanwhile."
+        else:
+            if challenger.state != "retired":
+                return False
+            sentence = f"Somebody retired version {challenger.number} meanwhile: {challenger.state_reason}"
     with ctx.begin() as tx:
+        if not records.lock_cycle(tx, cycle):
+            return True
         if standing is not None:
             _champion_alone(ctx, deployment, standing, sentence, {})
         _go(ctx, tx, cycle, "promoted" if standing == cycle.challenger else "rolled back", now, sentence)
@@ -386,21 +458,48 @@ def _champion_alone(
     )
 
 
-def _promote(ctx: Context, deployment: Deployment, cycle: Cycle, reason: str, evidence: dict[str, Any]) -> None:
+def _promote(
+    ctx: Context,
+    tx: Any,
+    deployment: Deployment,
+    cycle: Cycle,
+    now: datetime,
+    reason: str,
+    evidence: dict[str, Any],
+    kept: dict[str, Any] | None = None,
+) -> str:
+    """Make the challenger the champion, and end its cycle; where the registry forbids it, let the cycle wait.
+
+    Args:
+        ctx: Who, where.
+        tx: The open transaction, in which the cycle is locked.
+        deployment: Whose.
+        cycle: The cycle.
+        now: The moment, in event time.
+        reason: Why.
+        evidence: What the alias was moved on.
+        kept: What the cycle keeps as its evidence; what it has when left out.
+    """
     if cycle.challenger is None:
         raise UndriftError(f"Cycle {cycle.id} has no challenger to promote.")
-    move_alias(
-        ctx,
-        MoveAlias(
-            project=cycle.project,
-            model=cycle.model,
-            alias=_CHAMPION,
-            number=cycle.challenger,
-            reason=reason,
-            evidence=evidence,
-            expected=cycle.champion,
-        ),
-    )
+    kept = cycle.evidence if kept is None else kept
+    try:
+        move_alias(
+            ctx,
+            MoveAlias(
+                project=cycle.project,
+                model=cycle.model,
+                alias=_CHAMPION,
+                number=cycle.challenger,
+                reason=reason,
+                evidence=evidence,
+                expected=cycle.champion,
+            ),
+        )
+    except Forbidden as error:
+        # It refuses before it writes anything, so what was begun here can go on.
+        _wait(ctx, tx, cycle, now, str(error), kept)
+        return "awaiting approval"
     _champion_alone(ctx, deployment, cycle.challenger, reason, evidence)
     if cycle.incident is not None:
         found = list_incidents(ctx, ListIncidents(endpoint=cycle.endpoint, limit=1000))
@@ -408,6 +507,8 @@ def _promote(ctx: Context, deployment: Deployment, cycle: Cycle, reason: str, ev
         if incident is not None:
             action = f"Retrained as version {cycle.challenger} and promoted. {reason}"
             describe_incident(ctx, DescribeIncident(incident.number, incident.diagnosis, action))
+    _go(ctx, tx, cycle, "promoted", now, reason, evidence=kept)
+    return "promoted"
 
 
 def _refuse(ctx: Context, cycle: Cycle, now: datetime, sentence: str, evidence: dict[str, Any]) -> None:
@@ -419,6 +520,9 @@ def _go(ctx: Context, tx: Any, cycle: Cycle, stage: Stage, now: datetime, senten
     ended = stage in ("promoted", "rolled back", "refused")
     if ended:
         changes |= {"closed_at": now, "outcome": sentence}
+    evidence = changes.get("evidence", cycle.evidence)
+    if stage != "awaiting approval" and "waits_for" in evidence:
+        changes["evidence"] = without_wait(evidence)
     records.save_cycle(tx, msgspec.structs.replace(cycle, stage=stage, stage_since=now, **changes))
     _transition(ctx, cycle, cycle.stage, stage, sentence, changes.get("evidence", {}))
 

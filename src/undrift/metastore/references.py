@@ -71,7 +71,7 @@ class Holding(NamedTuple):
         what: The kind, in words.
         rows: A table, or tables that are joined.
         project: The column of the project.
-        owner: The column of whoever it belongs to.
+        owner: The column of whoever it belongs to; of several, the first that says something.
         digest: The column of the object: equal ones are kept once.
         size: The column of the size in bytes.
         where: Which rows.

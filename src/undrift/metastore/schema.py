@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from undrift.core.clock import in_utc
+from undrift.core.errors import TooLarge
 
 __all__ = ["Json", "UtcTime", "answers", "bytewise", "insert_or_ignore", "like", "metadata", "to_struct"]
 
@@ -24,6 +27,7 @@ metadata = sa.MetaData(
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST_GLOB = 50_000
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
@@ -100,12 +104,59 @@ def bytewise(tx: sa.Connection, column: Any) -> Any:
 def like(tx: sa.Connection, column: Any, pattern: str, *, case_sensitive: bool) -> Any:
     """Return whether a text column matches a pattern in which ``%`` stands for any text and ``_`` for one character.
 
-    Nothing else in the pattern has a meaning. Without case only letters of ASCII are alike on SQLite.
+    Nothing else in the pattern has a meaning. Without case, characters are compared one by one in lower case, those of
+    every script and the same on every engine: what `undrift.core.filters.matches` says of a text.
+
+    Raises:
+        TooLarge: The engine takes no pattern of that length.
     """
     if tx.dialect.name == "postgresql":
-        return column.like(pattern, escape="") if case_sensitive else column.ilike(pattern, escape="")
-    if not case_sensitive:
-        return sa.func.lower(column).like(pattern.lower())
-    # SQLite's LIKE knows no case; its GLOB does, with other signs.
-    glob = "".join({"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"}.get(sign, sign) for sign in pattern)
-    return column.op("GLOB")(glob)
+        if case_sensitive:
+            return column.like(pattern, escape="")
+        # What ILIKE and lower() take for the same letter depends on the language of the host. Only the letters of the
+        # pattern matter: any other character of the column differs from them as it is.
+        lowered = "".join(map(_lower, pattern))
+        alike = [(case, sign) for sign in sorted(set(lowered)) for case in _cases().get(sign, ()) if case != sign]
+        if alike:
+            cases, signs = ("".join(one) for one in zip(*alike, strict=True))
+            column = sa.func.translate(column, cases, signs)
+        return column.like(lowered, escape="")
+    # SQLite's LIKE knows the letters of ASCII only, and no case of those; its GLOB does, with other signs.
+    glob = _glob(pattern, case_sensitive=case_sensitive)
+    if len(glob.encode()) > _LONGEST_GLOB:
+        raise TooLarge(
+            f"A pattern of {len(pattern):,} characters cannot be compared.", next_step="Ask for a part of the text."
+        )
+    return column.op("GLOB", is_comparison=True)(glob)
+
+
+def _glob(pattern: str, *, case_sensitive: bool) -> str:
+    r"""Translate a pattern into one of SQLite's GLOB.
+
+    >>> _glob("\u00e4_%b*", case_sensitive=False) == "[\u00c4\u00e4]?*[Bb][[*]".replace("[[", "[")
+    True
+    """
+
+    def one(sign: str) -> str:
+        if sign in "*?[":
+            return f"[{sign}]"
+        cases = () if case_sensitive else _cases().get(_lower(sign), ())
+        return f"[{''.join(cases)}]" if cases else sign
+
+    return "".join({"%": "*", "_": "?"}.get(sign) or one(sign) for sign in pattern)
+
+
+def _lower(sign: str) -> str:
+    lowered = sign.lower()
+    return lowered if len(lowered) == 1 else sign
+
+
+@cache
+def _cases() -> dict[str, tuple[str, ...]]:
+    """Return, for every lower-case letter, all characters that it is the lower case of; only where there are others."""
+    found: dict[str, list[str]] = {}
+    for sign in map(chr, range(sys.maxunicode + 1)):
+        lowered = _lower(sign)
+        if lowered != sign:
+            found.setdefault(lowered, [lowered]).append(sign)
+    return {lowered: tuple(sorted(cases)) for lowered, cases in found.items()}

@@ -39,7 +39,7 @@ from undrift.recorder.spool import Spool
 if TYPE_CHECKING:
     from undrift.client import Client
 
-__all__ = ["Delivery", "is_lasting"]
+__all__ = ["Delivery", "is_lasting", "said_by"]
 
 _log = logging.getLogger("undrift.recorder")
 

@@ -24,7 +24,7 @@ from undrift.recorder.spool import Spool
 if TYPE_CHECKING:
     from undrift.client import Client
 
-__all__ = ["Account", "Lane", "Logged", "Writer"]
+__all__ = ["WIDE", "Account", "Lane", "Logged", "Writer", "delivered", "left_behind"]
 
 _log = logging.getLogger("undrift.recorder")
 

@@ -608,13 +608,16 @@ def _conditions(
     owned: sa.ColumnElement[str],
 ) -> list[sa.ColumnElement[bool]]:
     conditions: list[sa.ColumnElement[bool]] = []
+    prompts = any(_asks_for_prompts(clause) for clause in clauses)
     for clause in clauses:
+        if not prompts and clause.entity == "tag" and clause.key == _IS_PROMPT:
+            continue  # clients ask for what is no prompt, which has no such tag
         if clause.entity == "tag":
             value = _compared(tx, tags.c.value, clause)
             conditions.append(sa.exists().where(owner == owned, tags.c.key == clause.key, value))
         else:
             conditions.append(_compared(tx, keys[clause.key], clause))
-    if not any(_asks_for_prompts(clause) for clause in clauses):
+    if not prompts:
         prompt = sa.exists().where(owner == owned, tags.c.key == _IS_PROMPT, sa.func.lower(tags.c.value) == "true")
         conditions.append(~prompt)
     return conditions
@@ -647,24 +650,4 @@ def _compared(tx: sa.Connection, column: Any, clause: Clause) -> sa.ColumnElemen
         return column.in_(values) if clause.op == "IN" else column.not_in(values)  # type: ignore[no-any-return]
     if clause.op in {"IS NULL", "IS NOT NULL"}:
         return column.is_(None) if clause.op == "IS NULL" else column.is_not(None)  # type: ignore[no-any-return]
-    pattern = str(clause.value)
-    if clause.op == "ILIKE" and tx.dialect.name == "sqlite":
-        # Its own lower() knows the letters of ASCII only.
-        return column.op("GLOB", is_comparison=True)(_glob_of_any_case(pattern))  # type: ignore[no-any-return]
-    return like(tx, column, pattern, case_sensitive=clause.op == "LIKE")  # type: ignore[no-any-return]
-
-
-def _glob_of_any_case(pattern: str) -> str:
-    """Translate a LIKE pattern into one of SQLite's GLOB that takes every letter in both cases.
-
-    >>> _glob_of_any_case("\u00e4_%b*")
-    '[\u00c4\u00e4]?*[Bb][*]'
-    """
-
-    def one(sign: str) -> str:
-        if sign in "*?[":
-            return f"[{sign}]"
-        cases = sorted(case for case in {sign, sign.lower(), sign.upper()} if len(case) == 1)
-        return f"[{''.join(cases)}]" if len(cases) > 1 else sign
-
-    return "".join({"%": "*", "_": "?"}.get(sign) or one(sign) for sign in pattern)
+    return like(tx, column, str(clause.value), case_sensitive=clause.op == "LIKE")  # type: ignore[no-any-return]

@@ -255,12 +255,16 @@ def _version_as_json(version: ModelVersion) -> dict[str, Any]:
         "run_link": version.run_link,
         # It is bound to bytes that are there: nothing is pending.
         "status": "READY",
-        "status_message": f"Retired: {version.state_reason}" if version.state == "retired" else "",
+        "status_message": f"Retired: {version.state_reason}" if version.state == "retired" else None,
         "tags": as_pairs(version.tags),
         "aliases": list(version.aliases),
         "model_id": version.logged_model_id,
     }
-    return {name: value for name, value in said.items() if value not in (None, "", [])}
+    return _said(said)
+
+
+def _said(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value not in (None, [])}
 
 
 def _model_as_json(model: Model, summary: ModelSummary | None = None) -> dict[str, Any]:
@@ -268,7 +272,7 @@ def _model_as_json(model: Model, summary: ModelSummary | None = None) -> dict[st
         "name": model.name,
         "creation_timestamp": to_ms(model.created_at),
         "last_updated_timestamp": to_ms(model.updated_at or model.created_at),
-        "description": model.description,
+        "description": model.description or None,
         "tags": as_pairs(model.tags),
     }
     if summary is not None:
@@ -276,7 +280,7 @@ def _model_as_json(model: Model, summary: ModelSummary | None = None) -> dict[st
         said["aliases"] = [
             {"alias": alias, "version": str(number)} for alias, number in sorted(summary.aliases.items())
         ]
-    return {name: value for name, value in said.items() if value not in ("", [])}
+    return _said(said)
 
 
 @contextmanager

@@ -109,7 +109,7 @@ class CompareView(msgspec.Struct, frozen=True):
         """Ids, names and addresses of the runs."""
         found = self.comparison
         pairs = zip(found.run_ids, found.names, strict=True)
-        return [(run_id, name or run_id[:8], run_address(run_id)) for run_id, name in pairs]
+        return [(run_id, name or run_id, run_address(run_id)) for run_id, name in pairs]
 
     def without(self, run_id: str) -> tuple[str, ...]:
         """Return the runs without one."""
@@ -244,7 +244,7 @@ def diff_view(ctx: Context, asked: DiffAsked) -> DiffView:
     """
     text = compare_code(ctx, CompareCode(asked.before, asked.after, asked.path))
     lines = text.splitlines()
-    before, after = (find_run(ctx, FindRun(run_id)).name or run_id[:8] for run_id in (asked.before, asked.after))
+    before, after = (find_run(ctx, FindRun(run_id)).name or run_id for run_id in (asked.before, asked.after))
     return DiffView(asked, (before, after), tuple(_lines(lines[:_DIFF_LINES])), max(0, len(lines) - _DIFF_LINES))
 
 

@@ -25,6 +25,7 @@ from undrift.tracking import (
     ListMetrics,
     Run,
     RunLink,
+    RunPage,
     SampleHistories,
     SearchExperiments,
     SearchRuns,
@@ -265,15 +266,7 @@ def artifact_address(root: str, path: str) -> str:
 
 def known_runs(ctx: Context, project: str, run_ids: Iterable[str | None]) -> frozenset[str]:
     """Return those of these runs that are there."""
-    ids = sorted({run_id for run_id in run_ids if run_id and run_id.isalnum()})
-    if not ids:
-        return frozenset()
-    listed = ", ".join(f"'{run_id}'" for run_id in ids)
-    nothing: tuple[str, ...] = ()
-    asked = SearchRuns(
-        project, None, f"run_id IN ({listed})", (), "all", len(ids), "", nothing, nothing, nothing, latest=False
-    )
-    return frozenset(run.id for run in search_runs(ctx, asked).runs)
+    return frozenset(_by_id(ctx, project, [run_id for run_id in run_ids if run_id and run_id.isalnum()], ()))
 
 
 def experiments_view(ctx: Context, asked: ExperimentsAsked) -> ExperimentsView:
@@ -317,8 +310,14 @@ def runs_view(ctx: Context, project: str, experiment_id: int, asked: RunsAsked) 
         Invalid: The page token is none that was given out.
     """
     experiment = find_experiment(ctx, FindExperiment(project, experiment_id))
-    nothing: tuple[str, ...] = ()
-    base = SearchRuns(
+    names = list_metrics(ctx, ListMetrics(experiment_id, asked.find, _FOUND + 1))
+    is_chosen = asked.columns == "chosen"
+    if is_chosen:
+        metrics = asked.metric[:COLUMNS]
+    else:
+        usual = list_metrics(ctx, ListMetrics(experiment_id, "", _FOUND)) if asked.find else names
+        metrics = usual_metrics(usual, _USUAL)
+    request = SearchRuns(
         project,
         (experiment_id,),
         asked.filter,
@@ -326,30 +325,26 @@ def runs_view(ctx: Context, project: str, experiment_id: int, asked: RunsAsked) 
         asked.view,
         _PAGE,
         asked.page,
-        nothing,
-        nothing,
+        metrics,
+        asked.parameter[:COLUMNS] if is_chosen else (),
         (_PARENT,),
         latest=True,
     )
-    problem = None
-    sample: tuple[Run, ...] = ()
+    page, problem = RunPage(()), None
     try:
-        sample = search_runs(ctx, msgspec.structs.replace(base, limit=_SAMPLE, parameters=None)).runs
+        page = search_runs(ctx, request)
     except (Invalid, TooLarge) as error:
         if not (asked.filter or asked.order):
             raise
         problem = (error.message, error.next_step)
-        sample = search_runs(
-            ctx, msgspec.structs.replace(base, filter="", order_by=(), page_token="", limit=_SAMPLE, parameters=None)
-        ).runs
-    names = list_metrics(ctx, ListMetrics(experiment_id, asked.find, _FOUND + 1))
-    parameters = _parameter_names(sample)
-    if asked.columns == "chosen":
-        metrics, chosen = asked.metric[:COLUMNS], asked.parameter[:COLUMNS]
-    else:
-        usual = list_metrics(ctx, ListMetrics(experiment_id, "", _FOUND)) if asked.find else names
-        metrics, chosen = usual_metrics(usual, _USUAL), tuple(parameters[:_USUAL])
-    left_out = max(0, len(asked.metric) - COLUMNS) + max(0, len(asked.parameter) - COLUMNS)
+    found = page.runs
+    ids = [run.id for run in found]
+    # A search costs more than looking up what it found: the parameters there are come from its first runs.
+    parameters = _parameter_names(_by_id(ctx, project, ids[:_SAMPLE], None).values())
+    chosen = asked.parameter[:COLUMNS] if is_chosen else tuple(parameters[:_USUAL])
+    if not is_chosen and chosen:
+        said = _by_id(ctx, project, ids, chosen)
+        found = tuple(msgspec.structs.replace(run, parameters=said[run.id].parameters) for run in found)
     columns = (
         *(Column.of("metric", name) for name in metrics),
         *(Column.of("parameter", name) for name in chosen),
@@ -361,20 +356,30 @@ def runs_view(ctx: Context, project: str, experiment_id: int, asked: RunsAsked) 
         *(Choice("metric", name, chosen=False) for name in names[:_FOUND] if name not in metrics),
         *(Choice("parameter", name, chosen=False) for name in others[:_FOUND]),
     )
-    page = None
-    if problem is None:
-        page = search_runs(ctx, msgspec.structs.replace(base, metrics=metrics, parameters=chosen))
+    left_out = max(0, len(asked.metric) - COLUMNS) + max(0, len(asked.parameter) - COLUMNS)
     return RunsView(
         experiment=experiment,
         asked=asked,
-        runs=() if page is None else page.runs,
+        runs=found,
         columns=columns,
         choices=choices,
         more_choices=len(names) > _FOUND or len(others) > _FOUND,
-        left_out=left_out if asked.columns else 0,
-        next_page="" if page is None else page.next_page_token,
+        left_out=left_out if is_chosen else 0,
+        next_page=page.next_page_token,
         problem=problem,
     )
+
+
+def _by_id(ctx: Context, project: str, run_ids: Sequence[str], parameters: tuple[str, ...] | None) -> dict[str, Run]:
+    """Return runs that are there with these parameters, all when left out, and nothing else."""
+    if not run_ids:
+        return {}
+    listed = ", ".join(f"'{run_id}'" for run_id in run_ids)
+    nothing: tuple[str, ...] = ()
+    asked = SearchRuns(
+        project, None, f"run_id IN ({listed})", (), "all", len(run_ids), "", nothing, parameters, nothing, latest=False
+    )
+    return {run.id: run for run in search_runs(ctx, asked).runs}
 
 
 def usual_metrics(names: Sequence[str], most: int) -> tuple[str, ...]:
@@ -386,7 +391,7 @@ def usual_metrics(names: Sequence[str], most: int) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: name.startswith(_ASIDE))[:most])
 
 
-def _parameter_names(runs: Sequence[Run]) -> list[str]:
+def _parameter_names(runs: Iterable[Run]) -> list[str]:
     """Return the names of the parameters of runs, those that differ between them first."""
     seen: dict[str, set[str]] = {}
     for run in runs:

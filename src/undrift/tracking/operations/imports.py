@@ -178,13 +178,13 @@ class ImportLogbook(msgspec.Struct, frozen=True):
     Attributes:
         project: Whose.
         source: Where it comes from.
-        events: The object with its events, one JSON document a line.
+        content: The object with its events, one JSON document a line.
         count: How many there are.
     """
 
     project: str
     source: str
-    events: str
+    content: str
     count: int
 
 
@@ -550,15 +550,15 @@ def import_logbook(ctx: Context, request: ImportLogbook) -> None:
         NotFound: The object is not in the store.
     """
     check_name(request.project, "project")
-    if ctx.repository.objects.size(request.events) is None:
-        raise NotFound(f"There is no object {request.events}.", next_step="Upload the events first.")
+    if ctx.repository.objects.size(request.content) is None:
+        raise NotFound(f"There is no object {request.content}.", next_step="Upload the events first.")
     with ctx.begin():
         ctx.emit(
             "logbook.imported",
-            f"logbooks/{request.events}",
+            f"logbooks/{request.content}",
             project=request.project,
             source=request.source,
-            events=request.events,
+            events=request.content,
             count=request.count,
         )
 

@@ -28,10 +28,15 @@
     return `${day} ${two(at.getUTCHours())}:${two(at.getUTCMinutes())}:${two(at.getUTCSeconds())} UTC`;
   }
 
-  function lasting(seconds) {
-    if (seconds < 120) return `${digits(seconds)} s`;
-    if (seconds < 7200) return `${digits(seconds / 60)} min`;
-    return `${digits(seconds / 3600)} h`;
+  /* One unit for a whole axis, so that its marks are round numbers. */
+  function unitOf(seconds) {
+    if (seconds < 120) return ["s", 1];
+    if (seconds < 7200) return ["min", 60];
+    return seconds < 172800 ? ["h", 3600] : ["days", 86400];
+  }
+
+  function span(values) {
+    return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
   }
 
   function axisStyle(extra) {
@@ -98,12 +103,19 @@
     let hidden = 0;
     let sampled = false;
     const series = [];
+    const spans = found.curves.map((curve) => (curve.times.length ? span(curve.times) : [0, 0]));
+    const [unit, seconds] = unitOf(Math.max(...spans.map(([from, to]) => (to - from) / 1000)));
+    let low = Infinity;
+    let high = -Infinity;
     found.curves.forEach((curve, place) => {
       if (!curve.values.length) return;
       sampled = sampled || curve.values.length >= found.limit;
-      const first = curve.times.reduce((a, b) => Math.min(a, b), Infinity);
       const across =
-        drawn.x === "time" ? curve.times : drawn.x === "elapsed" ? curve.times.map((t) => (t - first) / 1000) : curve.steps;
+        drawn.x === "time"
+          ? curve.times
+          : drawn.x === "elapsed"
+            ? curve.times.map((at) => (at - spans[place][0]) / 1000 / seconds)
+            : curve.steps;
       const values = curve.values.map((value) => {
         if (typeof value !== "number") {
           gaps += 1;
@@ -113,6 +125,8 @@
           hidden += 1;
           return null;
         }
+        low = Math.min(low, value);
+        high = Math.max(high, value);
         return value;
       });
       const order = across.map((_, at) => at).sort((a, b) => across[a] - across[b] || a - b);
@@ -165,7 +179,7 @@
     const option = base();
     option.color = colours;
     option.grid = { left: 8, right: 20, top: several ? 40 : 14, bottom: 26, containLabel: true };
-    const format = drawn.x === "time" ? moment : drawn.x === "elapsed" ? lasting : (step) => `step ${step}`;
+    const format = drawn.x === "time" ? moment : drawn.x === "elapsed" ? (at) => `${digits(at)} ${unit}` : (step) => `step ${step}`;
     option.tooltip.trigger = several ? "item" : "axis";
     option.tooltip.formatter = (given) => {
       const points = (Array.isArray(given) ? given : [given]).filter((one) => one.value[1] !== null);
@@ -174,10 +188,15 @@
     };
     option.xAxis = axisStyle({ type: drawn.x === "time" ? "time" : "value", scale: true, splitLine: { show: false } });
     option.useUTC = true;
-    if (drawn.x === "elapsed") option.xAxis.axisLabel.formatter = lasting;
+    if (drawn.x === "elapsed") option.xAxis.axisLabel.formatter = (at) => `${digits(at)} ${unit}`;
     if (drawn.x === "step") option.xAxis.minInterval = 1;
     option.yAxis = axisStyle({ type: drawn.log ? "log" : "value", scale: true });
     option.yAxis.axisLabel.formatter = digits;
+    if (drawn.log && high >= low) {
+      // Whole decades would leave most of the picture empty.
+      option.yAxis.min = Number((low * 0.9).toPrecision(2));
+      option.yAxis.max = Number((high * 1.1).toPrecision(2));
+    }
     option.series = series;
     if (several) {
       option.legend = {
@@ -212,7 +231,7 @@
     const last = axes[axes.length - 1];
     const option = base();
     const numbers = last.kind === "number" ? last.values.filter((value) => value !== null) : [];
-    option.parallel = { left: 50, right: 90, top: 44, bottom: 24 };
+    option.parallel = { left: 80, right: 90, top: 44, bottom: 24 };
     option.parallelAxis = axes.map((axis, place) => axisStyle({ ...axisOf(axis, place), nameTextStyle: { color: css("--ink"), fontSize: 12 } }));
     option.parallelAxis.forEach((axis) => {
       axis.axisLabel.formatter = (value) => short(digits(value), 14);
@@ -251,7 +270,7 @@
   function scatterOption() {
     const { across, up } = drawn;
     const option = base();
-    const kind = (axis) => (axis.kind === "word" ? { type: "category", data: [...new Set(axis.values.filter((v) => v !== null))].sort() } : { type: "value", scale: true });
+    const kind = (axis) => (axis.kind === "word" ? { type: "category", data: [...new Set(axis.values.filter((v) => v !== null))].sort() } : { type: "value", scale: true, boundaryGap: ["4%", "4%"] });
     option.grid = { left: 16, right: 30, top: 36, bottom: 34, containLabel: true };
     option.xAxis = axisStyle({ ...kind(across), name: short(across.name, 60), nameLocation: "middle", nameGap: 30 });
     option.yAxis = axisStyle({ ...kind(up), name: short(up.name, 60), nameTextStyle: { color: css("--soft"), align: "left" } });
