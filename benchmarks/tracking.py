@@ -1,6 +1,6 @@
 """Tracking: undrift and MLflow side by side, on one machine, in one run, each acknowledged write on disk.
 
-Usage: tracking.py SCRATCH [--peer VENV] [--database URL] [--parts start,rest,client,search,page,artifacts] [--seconds 3]
+Usage: tracking.py SCRATCH [--peer VENV] [--database URL] [--parts start,rest,…] [--seconds 3]
 
 SCRATCH: an empty folder on the disk to measure. VENV: an environment with mlflow 3.17 (and psycopg2-binary for
 PostgreSQL); without it only undrift is measured. URL: a PostgreSQL server where databases may be made; SQLite when
@@ -216,8 +216,8 @@ def fill_mlflow(database, experiment):
         metrics.extend((name, value, 1_700_000_000_000 + number, 9, False, run) for name, value in some)
         params.extend((name, value, run) for name, value in values)
     columns = {
-        "runs": "run_uuid,name,source_type,source_name,entry_point_name,user_id,status,start_time,end_time,deleted_time,"
-        "source_version,lifecycle_stage,artifact_uri,experiment_id",
+        "runs": "run_uuid,name,source_type,source_name,entry_point_name,user_id,status,start_time,end_time,"
+        "deleted_time,source_version,lifecycle_stage,artifact_uri,experiment_id",
         "latest_metrics": "key,value,timestamp,step,is_nan,run_uuid",
         "params": "key,value,run_uuid",
     }
@@ -259,10 +259,10 @@ def fill_history(server, target, run):
         return
     import psycopg
 
-    with psycopg.connect(target.replace("+psycopg2", "")) as connection:
-        with connection.cursor().copy(f"copy metrics({columns}) from stdin") as copy:
-            for row in rows:
-                copy.write_row(row)
+    connection = psycopg.connect(target.replace("+psycopg2", ""))
+    with connection, connection.cursor().copy(f"copy metrics({columns}) from stdin") as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 def measure_search(name, server, experiment):

@@ -17,9 +17,9 @@ import httpx
 import numpy as np
 import polars as pl
 from sklearn.linear_model import LogisticRegression
+from undrift.cli.processes import free_port, start_child, wait_ready
 
 import undrift as ud
-from undrift.cli.processes import free_port, start_child, wait_ready
 from undrift.core import Actor, Context, ReplayClock
 from undrift.events import read_after
 from undrift.loop.durable import DurableLoop

@@ -430,8 +430,7 @@ class Governance:
         with_models: bool = False,
         idempotency_key: str | None = None,
     ) -> governance.Freed:
-        """Remove for good what was deleted long enough ago, and the bytes nothing needs; only says so unless told to do
-        it.
+        """Remove for good what was deleted long enough ago, and the bytes nothing needs; a dry run unless told.
 
         Doing it again is safe, also after a crash; it goes on past what is missing already. Objects go when they have
         not been needed for an hour at least: those that nobody ever named are noted, and go when it is done again a day
@@ -672,8 +671,7 @@ class Registry:
     def delete_version(
         self, *, project: str, model: str, number: int, reason: str = "", idempotency_key: str | None = None
     ) -> None:
-        """Let a version not be found any more; its aliases go, its number is never given again, histories still tell of
-        it.
+        """Let a version not be found any more; its aliases go, its number stays taken, histories still tell of it.
 
         Raises:
             NotFound: There is no such model or version.
@@ -1804,7 +1802,7 @@ class Tracking:
         end_step: int | None = None,
         project: str = "",
     ) -> list[tracking.History]:
-        """Return a metric of several runs for a chart: of each at most so many points, evenly taken, and always the last.
+        """Return a metric of several runs for a chart: of each at most so many points, and always the last.
 
         Raises:
             TooLarge: More than 100 runs.

@@ -13,10 +13,10 @@ import time
 
 import pytest
 
-from undrift.processes import answers
 from undrift.cli.routes import WorkspaceRoutes
 from undrift.core.errors import NotFound
 from undrift.loop import ListCycles, list_cycles
+from undrift.processes import answers
 from undrift.workspace import Workspace
 
 

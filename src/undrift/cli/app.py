@@ -19,7 +19,15 @@ __all__ = ["make_app", "run"]
 _GROUPS: dict[str, tuple[str, ...]] = {
     "Begin": ("init:init", "demo:demo", "doctor:doctor"),
     "Run": ("up:up", "foreground:hub", "foreground:serve", "foreground:worker"),
-    "Look": ("status:status", "incidents:incidents", "models:models", "data:data", "runs:runs", "storage:storage", "audit:audit"),
+    "Look": (
+        "status:status",
+        "incidents:incidents",
+        "models:models",
+        "data:data",
+        "runs:runs",
+        "storage:storage",
+        "audit:audit",
+    ),
     "Move": ("exchange:import_", "exchange:export"),
     "Tell": ("labels:labels", "cycles:approve", "cycles:refuse"),
 }

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from undrift.processes import Child, answers, ended, start_child
 from undrift.core.errors import UndriftError
+from undrift.processes import Child, answers, ended, start_child
 
 __all__ = ["Process", "Supervisor", "Tell"]
 

@@ -26,8 +26,8 @@ def up(
     where: Local = HERE,
 ) -> None:
     """Run hub, worker and model server, and keep them running until Ctrl-C."""
-    from undrift.processes import check_port, free_port
     from undrift.cli.supervise import Process, Supervisor
+    from undrift.processes import check_port, free_port
     from undrift.workspace import Workspace
 
     folder = workspace_folder(where)

@@ -184,7 +184,10 @@ class Server:
             "order_by": ["attributes.start_time ASC"],
         }
         self._keys = {}
-        for one in self._pages("POST", "mlflow/runs/search", fields, "runs"):
+        for found in self._pages("POST", "mlflow/runs/search", fields, "runs"):
+            # The search leaves out which models a run read and made.
+            asked = {"run_id": text_of((found.get("info") or {}).get("run_id"))}
+            one = self._call("GET", "mlflow/runs/get", asked).get("run") or found
             info, data = one.get("info") or {}, one.get("data") or {}
             inputs, outputs = one.get("inputs") or {}, one.get("outputs") or {}
             id_ = text_of(info.get("run_id") or info.get("run_uuid"))

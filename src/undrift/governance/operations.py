@@ -180,7 +180,7 @@ def _versions(
     emits=("storage.freed", "runs.removed", "logged_models.removed", "experiment.removed"),
 )
 def free_storage(ctx: Context, request: FreeStorage) -> Freed:
-    """Remove for good what was deleted long enough ago, and the bytes nothing needs; only says so unless told to do it.
+    """Remove for good what was deleted long enough ago, and the bytes nothing needs; a dry run unless told.
 
     Doing it again is safe, also after a crash; it goes on past what is missing already. Objects go when they have not
     been needed for an hour at least: those that nobody ever named are noted, and go when it is done again a day later.

@@ -77,13 +77,8 @@ def read_mlmodel(text: bytes) -> dict[str, Any]:
         Invalid: It is too large or too deep, is not YAML, or holds what plain facts have no need of: references and
             tags.
     """
-    try:
-        import yaml  # type: ignore[import-untyped]  # noqa: PLC0415 - only for models of MLflow
-    except ImportError:
-        raise Invalid("An MLmodel file cannot be read here.", next_step="Run `pip install pyyaml`.") from None
+    import yaml  # noqa: PLC0415 - only for models of MLflow
 
-    if len(text) > _LARGEST_BYTES:
-        raise Invalid(f"The MLmodel file has {len(text)} bytes; at most {_LARGEST_BYTES} are read.")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         made = _assemble(yaml, yaml.parse(text, Loader=loader))

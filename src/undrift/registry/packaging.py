@@ -145,6 +145,6 @@ def _session(model: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    # Tensors that lie in files beside the model are looked for where nothing is: a model names no files of this machine.
+    # Tensors in files beside the model are looked for where nothing is: a model names no files of this machine.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/nonexistent")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -16,7 +16,6 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from undrift.processes import free_port, start_child, wait_ready
 from undrift.core.clock import ReplayClock
 from undrift.core.context import Context
 from undrift.demo.flights import feed
@@ -25,6 +24,7 @@ from undrift.demo.flights.report import print_results, write_report
 from undrift.demo.flights.results import Results, gather
 from undrift.events import Event, ListEvents, list_events
 from undrift.loop.durable import DurableLoop
+from undrift.processes import free_port, start_child, wait_ready
 from undrift.workspace import FOLDER, Settings, Workspace
 
 __all__ = ["run_demo"]

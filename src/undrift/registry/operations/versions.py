@@ -474,7 +474,7 @@ def retire_version(ctx: Context, request: RetireVersion) -> ModelVersion:
     "registry.delete_version", permission="registry:delete", emits=("model.version_deleted", "model.alias_removed")
 )
 def delete_version(ctx: Context, request: DeleteVersion) -> None:
-    """Let a version not be found any more; its aliases go, its number is never given again, histories still tell of it.
+    """Let a version not be found any more; its aliases go, its number stays taken, histories still tell of it.
 
     Raises:
         NotFound: There is no such model or version.

@@ -89,7 +89,7 @@ def metric_history(ctx: Context, request: MetricHistory) -> History:
 
 @operation("tracking.sample_histories", permission="tracking:read")
 def sample_histories(ctx: Context, request: SampleHistories) -> list[History]:
-    """Return a metric of several runs for a chart: of each at most so many points, evenly taken, and always the last.
+    """Return a metric of several runs for a chart: of each at most so many points, and always the last.
 
     Raises:
         TooLarge: More than 100 runs.
