@@ -46,7 +46,9 @@ class Server:
     """A server in processes of its own; `argv` gets the port."""
 
     def __init__(self, argv, log, env=None):
-        self.argv, self.log, self.env = argv, log, env
+        self.argv, self.log = argv, log
+        # Bytecode on disk for both: an installation has it.
+        self.env = {name: value for name, value in (env or os.environ).items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def start(self):
         with socket_port() as port:

@@ -198,7 +198,8 @@ def files_said(folder):
     return {
         str(path.relative_to(top)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(top.rglob("*"))
-        if path.is_file()
+        # The client writes that one while it downloads.
+        if path.is_file() and path.name != "registered_model_meta"
     }
 
 

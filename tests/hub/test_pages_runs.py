@@ -258,6 +258,11 @@ def test_pages_of_runs_follow_each_other(http, workspace):
     assert "/runs/p/1" in second.links
 
 
+def test_a_project_may_be_called_as_a_page_is(http, workspace):
+    run = tracking.start_run(workspace.context(), tracking.StartRun("compare", "code", "r"))
+    assert names_in(get(http, f"/runs/compare/{run.experiment_id}")) == ["r"]
+
+
 def test_deleted_runs_are_in_a_view_of_their_own(http, number):
     path = f"/runs/flights/{number('delays')}"
     assert "thrown away" not in names_in(get(http, path))

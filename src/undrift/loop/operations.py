@@ -54,22 +54,11 @@ def decide_cycle(ctx: Context, request: DecideCycle) -> Cycle:
         cycle = records.find_cycle(tx, check_id(request.cycle_id), lock=True)
         if cycle is None:
             raise NotFound(f"There is no cycle {request.cycle_id}.", next_step="List them with `undrift status`.")
-        if cycle.stage != "awaiting approval" or cycle.challenger is None:
+        if cycle.stage != "awaiting approval":
             raise Conflict(f"Cycle {cycle.id} does not await approval: it is {cycle.stage}.")
         if ctx.actor.kind != "person":
             raise Forbidden("Only a person can approve.", next_step="Ask a colleague to look at the evidence.")
-        asked = FindApproval(cycle.project, cycle.model, cycle.challenger)
-        before = approval_status(ctx, asked).request
-        if cycle.evidence.get("approved") is False or (before is not None and before.state == "refused"):
-            raise Conflict(
-                f"Version {cycle.challenger} of {cycle.model!r} was refused already.",
-                next_step="The worker ends its cycle; the next retraining makes another version.",
-            )
-        decide_in_passing(
-            ctx,
-            DecideApproval(cycle.project, cycle.model, cycle.challenger, request.approve, request.reason),
-            asked_by="worker",
-        )
+        missing = _decide_in_registry(ctx, cycle, request)
         evidence = cycle.evidence | {
             "decided_by": ctx.actor.name,
             "approved": request.approve,
@@ -77,9 +66,8 @@ def decide_cycle(ctx: Context, request: DecideCycle) -> Cycle:
         }
         changed = msgspec.structs.replace(cycle, evidence=evidence)
         if request.approve:
-            status = approval_status(ctx, asked)
-            if not status.allowed:
-                changed = msgspec.structs.replace(cycle, evidence=evidence | {"waits_for": status.sentence})
+            if missing:
+                changed = msgspec.structs.replace(cycle, evidence=evidence | {"waits_for": missing})
         elif not cycle.is_compared:
             outcome = f"{ctx.actor.name} refused: {request.reason}"
             changed = msgspec.structs.replace(
@@ -109,3 +97,23 @@ def decide_cycle(ctx: Context, request: DecideCycle) -> Cycle:
             reason=request.reason,
         )
         return changed
+
+
+def _decide_in_registry(ctx: Context, cycle: Cycle, request: DecideCycle) -> str:
+    """Record the decision as one about the challenger; returns which approvals are still missing, or nothing."""
+    if cycle.challenger is None:
+        return ""
+    asked = FindApproval(cycle.project, cycle.model, cycle.challenger)
+    before = approval_status(ctx, asked).request
+    if cycle.evidence.get("approved") is False or (before is not None and before.state == "refused"):
+        raise Conflict(
+            f"Version {cycle.challenger} of {cycle.model!r} was refused already.",
+            next_step="The worker ends its cycle; the next retraining makes another version.",
+        )
+    decide_in_passing(
+        ctx,
+        DecideApproval(cycle.project, cycle.model, cycle.challenger, request.approve, request.reason),
+        asked_by="worker",
+    )
+    status = approval_status(ctx, asked)
+    return "" if status.allowed else status.sentence

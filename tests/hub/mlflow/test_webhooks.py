@@ -202,7 +202,7 @@ def test_what_the_registry_does_is_told_to_a_webhook_that_mlflow_made(ask, make,
     assert made.status_code == 200
     queued = []
     monkeypatch.setattr(delivery, "post", lambda *given, **_: queued.append(given[3]) or delivery.Answer(200))
-    report = webhooks.deliver_due(workspace.context())
+    report = webhooks.deliver_due(workspace.context, now=workspace.context().now())
     assert (report.queued, report.delivered) == (1, 1), report
     assert b'"name":"late"' in queued[0]
     assert b'"entity":"registered_model","action":"created"' in queued[0]

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 from undrift.core.errors import Invalid
 from undrift.core.ids import check_name
 from undrift.hub.calls import Calls
-from undrift.hub.mlflow import experiments, logged_models, metrics, registry, runs, service, webhooks
+from undrift.hub.mlflow import experiments, logged_models, metrics, page, registry, runs, service, webhooks
 from undrift.hub.mlflow.errors import NOT_IMPLEMENTED, Refused, said
 from undrift.hub.mlflow.routes import Answer, Request, Route, Routes
 from undrift.hub.mlflow.words import DEFAULT_PROJECT
@@ -45,6 +45,7 @@ def all_routes() -> tuple[Route, ...]:
         *logged_models.ROUTES,
         *registry.ROUTES,
         *webhooks.ROUTES,
+        *page.ROUTES,
         *service.ROUTES,
     )
 

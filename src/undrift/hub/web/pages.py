@@ -134,7 +134,9 @@ def page_routes(pages: Pages, calls: Calls) -> list[HTTPRouteHandler]:
 
     def experiment(ctx: Context, request: Request[Any, Any, Any]) -> str:
         named = request.path_params
-        which = read_query(find_experiment, [("project", named["place"]), ("id", named["experiment"])])
+        # Also a project may be called "compare": routing does not go back from a fixed name to any name.
+        place = named.get("place", "compare")
+        which = read_query(find_experiment, [("project", place), ("id", named["experiment"])])
         assert isinstance(which, FindExperiment)  # noqa: S101 - what the operation takes
         wanted = asked.read_asked(asked.RunsAsked, request.scope["query_string"])
         return pages.page("experiment.html", view=runs.runs_view(ctx, which.project, which.id or 0, wanted))
@@ -168,6 +170,7 @@ def page_routes(pages: Pages, calls: Calls) -> list[HTTPRouteHandler]:
         "/runs/{place:str}/{experiment:str}": experiment,
         "/runs/compare": compare,
         "/runs/compare/code": diff,
+        "/runs/compare/{experiment:str}": experiment,
     }
     routes = [_page(path, make, calls) for path, make in made.items()]
     return [*routes, _page("/runs/compare/curves", curves, calls, kind=_JSON), _static_route()]
