@@ -17,13 +17,13 @@ import httpx
 import numpy as np
 import polars as pl
 from sklearn.linear_model import LogisticRegression
-from undrift.cli.processes import free_port, start_child, wait_ready
 
 import undrift as ud
 from undrift.core import Actor, Context, ReplayClock
 from undrift.events import read_after
 from undrift.loop.durable import DurableLoop
 from undrift.monitoring import Label, ListWindows, RecordLabels, list_windows, record_labels
+from undrift.processes import free_port, start_child, wait_ready
 from undrift.project import build
 from undrift.registry import FindVersion, find_version
 from undrift.serving import FindRoute, find_route

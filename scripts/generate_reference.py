@@ -78,10 +78,19 @@ def emitted() -> dict[str, list[str]]:
         for name, function in _functions(ast.parse(file.read_text(encoding="utf-8"))):
             for call in ast.walk(function):
                 if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "emit":
-                    places = found.setdefault(ast.literal_eval(call.args[0]), [])
                     place = f"{file.relative_to(SOURCE)}:{name}"
-                    places += [] if place in places else [place]
+                    for kind in _kinds(call.args[0], place):
+                        places = found.setdefault(kind, [])
+                        places += [] if place in places else [place]
     return dict(sorted(found.items()))
+
+
+def _kinds(node: ast.expr, place: str) -> list[str]:
+    if isinstance(node, ast.IfExp):
+        return [*_kinds(node.body, place), *_kinds(node.orelse, place)]
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return [node.value]
+    raise SystemExit(f"{place} emits an event whose type is not written out: nobody could find it.")
 
 
 def _functions(module: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:

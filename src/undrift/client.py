@@ -1661,6 +1661,11 @@ class Tracking:
         request = tracking.ListMetrics(experiment_id=experiment_id, contains=contains, limit=limit)
         return self._transport.call(tracking.list_metrics, request)
 
+    def list_projects(self) -> list[str]:
+        """List the projects that have experiments, in order."""
+        request = tracking.ListProjects()
+        return self._transport.call(tracking.list_projects, request)
+
     def list_runs(
         self,
         *,
@@ -1669,9 +1674,12 @@ class Tracking:
         kind: str | None = None,
         before: str | None = None,
         limit: int = 100,
+        parent_id: str | None = None,
     ) -> list[tracking.Run]:
         """List active runs, newest first."""
-        request = tracking.ListRuns(project=project, experiment=experiment, kind=kind, before=before, limit=limit)
+        request = tracking.ListRuns(
+            project=project, experiment=experiment, kind=kind, before=before, limit=limit, parent_id=parent_id
+        )
         return self._transport.call(tracking.list_runs, request)
 
     def log_datasets(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from undrift.registry import Field, Signature
 from undrift.serving.asks import predict_reader
 from undrift.serving.contract import Contract
 from undrift.serving.oip import oip_reader
+from undrift.tracking import ListRuns, MetricHistory, list_runs, metric_history
 from undrift.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -72,12 +75,26 @@ def test_the_project_of_the_readme_declares_what_it_says(tmp_path):
 
 
 def test_the_client_of_the_readme_runs(tmp_path, monkeypatch):
-    _, second = blocks(README, "python")
+    _, second, _recorded = blocks(README, "python")
     Workspace.open(tmp_path / ".undrift", create=True).close()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("UNDRIFT_WORKSPACE", raising=False)
     exec(compile(second, "README.md", "exec"), {})
     assert ud.connect
+
+
+def test_the_recorded_run_of_the_readme_is_kept(tmp_path, monkeypatch):
+    *_, recorded = blocks(README, "python")
+    workspace = Workspace.open(tmp_path / ".undrift", create=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UNDRIFT_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("UNDRIFT_WORKSPACE", raising=False)
+    subprocess.run([sys.executable, "-c", recorded], check=True, timeout=100)
+    (run,) = list_runs(workspace.context(), ListRuns(project="default"))
+    history = metric_history(workspace.context(), MetricHistory(run.id, "loss"))
+    workspace.close()
+    assert (run.experiment, run.status, run.parameters["depth"]) == ("late flights", "finished", 6)
+    assert len(history.values) == 100
 
 
 @pytest.mark.parametrize("said", list(commands()))

@@ -13,6 +13,7 @@ from undrift.tracking import (
     DeleteRun,
     EndRun,
     FindRun,
+    ListProjects,
     ListRuns,
     LogRun,
     LogRuns,
@@ -20,15 +21,18 @@ from undrift.tracking import (
     MetricPoint,
     RestoreRun,
     RunLink,
+    SearchRuns,
     StartRun,
     delete_run,
     end_run,
     find_run,
+    list_projects,
     list_runs,
     log_run,
     log_runs,
     metric_history,
     restore_run,
+    search_runs,
     start_run,
 )
 
@@ -236,3 +240,26 @@ def test_names_and_ids_are_checked(ctx, given):
     with pytest.raises(Invalid):
         begin(ctx, **given)
     assert types(ctx) == []
+
+
+def test_the_runs_a_run_is_made_of_are_found_however_they_were_recorded(database, make_ctx):
+    ctx = make_ctx(database)
+    whole = begin(ctx, name="whole")
+    native = begin(ctx, name="native", parent_id=whole.id)
+    foreign = begin(ctx, name="foreign", tags={"mlflow.parentRunId": whole.id})
+    begin(ctx, name="other", parent_id=native.id)
+
+    def named(filter_):
+        return {run.name for run in search_runs(ctx, SearchRuns("flights", filter=filter_)).runs}
+
+    assert named(f"tags.`mlflow.parentRunId` = '{whole.id}'") == {"native", "foreign"}
+    assert named("tags.`mlflow.parentRunId` IS NULL") == {"whole"}
+    assert named("tags.`mlflow.parentRunId` IS NOT NULL") == {"native", "foreign", "other"}
+    assert [run.name for run in list_runs(ctx, ListRuns(parent_id=whole.id))] == ["native"]
+    assert foreign.parent_id is None
+
+
+def test_projects_with_experiments_are_listed(ctx):
+    begin(ctx)
+    begin(ctx, project="ships")
+    assert list_projects(ctx, ListProjects()) == ["flights", "ships"]

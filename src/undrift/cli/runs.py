@@ -258,8 +258,7 @@ def _quoted(text: str) -> str:
 
 
 def _projects(client: Client) -> list[str]:
-    known = {event.project for event in client.events.list(subject="experiments", limit=1000)}
-    known |= {one.model.project for one in client.registry.list_models()}
+    known = {*client.tracking.list_projects(), *(one.model.project for one in client.registry.list_models())}
     return sorted(project for project in known if project)
 
 

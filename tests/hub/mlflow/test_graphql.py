@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import hypothesis
@@ -150,7 +151,5 @@ def test_what_cannot_be_answered_is_said_in_errors(ask, query, said):
 
 @hypothesis.given(st.text(alphabet='{}()[]:!$@.,"\\ #abn1-e\n', max_size=60))
 def test_any_text_is_read_or_refused(text):
-    try:
+    with contextlib.suppress(Invalid):
         select(parse(text), "", {})
-    except Invalid:
-        pass

@@ -470,7 +470,9 @@ def test_what_is_not_there_is_said_in_the_words_of_mlflow(ask, late):
 
 def test_an_alias_that_asks_for_approval_does_not_move_without_it(ask, workspace, late, run):
     register(ask, f"runs:/{run.id}/model")
-    policy = registry.SetApprovalPolicy("default", "champion", 1, "Two pairs of eyes.", model="late")
+    policy = registry.SetApprovalPolicy(
+        project="default", model="late", alias="champion", needed=1, reason="Two pairs of eyes."
+    )
     registry.set_approval_policy(workspace.context(), policy)
     moved = ask("POST", "registered-models/alias", {"name": "late", "alias": "champion", "version": "1"})
     refused(moved, "PERMISSION_DENIED", "approv", status=403)
@@ -525,6 +527,7 @@ def test_a_registration_that_is_sent_again_under_its_key_happens_once(ask, late,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_client_of_mlflow_finds_its_whole_registry(blank, tmp_path):
     folder = shutil.copytree(blank, tmp_path / "live")
     hub = subprocess.Popen([sys.executable, "-c", RUN, str(folder)], stdout=subprocess.PIPE, text=True)

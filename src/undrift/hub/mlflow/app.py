@@ -160,7 +160,8 @@ def _nothing_at(path: str) -> Refused:
             "undrift keeps classic experiments, runs, models and artifacts; this part of MLflow (traces, prompts, "
             "scorers, gateway and the like) it does not support.",
             NOT_IMPLEMENTED,
-            501,
+            # The page asks for some of it on its own, and shows people every failure that is not a 404.
+            404 if path.startswith("/ajax-api/") else 501,
             next_step="Use MLflow's own server for it.",
         )
     return Refused("There is nothing at this address.", "ENDPOINT_NOT_FOUND", 404)

@@ -25,6 +25,7 @@ from undrift.hub.problems import to_problem
 __all__ = ["NOT_IMPLEMENTED", "Refused", "renamed", "said"]
 
 NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
+_MOST_MESSAGE = 3_000  # what somebody sent is repeated, but not by the megabyte
 _CODES: tuple[tuple[type[UndriftError], int, str], ...] = (
     (Invalid, 400, "INVALID_PARAMETER_VALUE"),
     (NotFound, 404, "RESOURCE_DOES_NOT_EXIST"),
@@ -82,7 +83,7 @@ def said(
             if isinstance(error, kind):
                 status, code = kinds_status, kinds_code
                 break
-    message, next_step = problem.details["detail"], problem.details["next_step"]
+    message, next_step = str(problem.details["detail"])[:_MOST_MESSAGE], problem.details["next_step"]
     if next_step:
         message += f"{'' if message.endswith(('.', '!', '?')) else '.'} {next_step}"
     body = msgspec.json.encode({"error_code": code, "message": message})

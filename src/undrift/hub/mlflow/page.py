@@ -170,11 +170,12 @@ async def _graphql(request: Request) -> Answer:
     project = request.project
 
     def work(ctx: Context) -> bytes:
+        found, errors = None, None
         try:
-            said: dict[str, Any] = {"data": _answer(ctx, project, asked if isinstance(asked, dict) else {}), "errors": None}
+            found = _answer(ctx, project, asked if isinstance(asked, dict) else {})
         except Invalid as error:
-            said = {"data": None, "errors": [str(error)]}
-        return msgspec.json.encode(said)
+            errors = [str(error)]
+        return msgspec.json.encode({"data": found, "errors": errors})
 
     return Answer(await request.run(work))
 

@@ -254,6 +254,8 @@ def run_as_json(run: Run, uses: Sequence[DatasetUse] = ()) -> dict[str, Any]:
         uses: The datasets it read.
     """
     tags = {RUN_NAME: run.name, **run.tags} if run.name else run.tags
+    if run.parent_id and PARENT_RUN not in tags:
+        tags = {**tags, PARENT_RUN: run.parent_id}
     data = {
         "metrics": [metric_as_json(one, model_id=one.model_id, run_id=run.id) for one in run.latest],
         "params": as_pairs(run.parameters),

@@ -13,7 +13,6 @@ import msgspec
 from undrift.core.context import Context
 from undrift.core.errors import Invalid, TooLarge, UndriftError
 from undrift.data import ListDatasets, list_datasets
-from undrift.events import ListEvents, list_events
 from undrift.hub.web.asked import COLUMNS, CurvesAsked, ExperimentsAsked, RunAsked, RunsAsked
 from undrift.hub.web.words import address
 from undrift.registry import ListModels, list_models
@@ -23,6 +22,7 @@ from undrift.tracking import (
     FindRun,
     LatestMetric,
     ListMetrics,
+    ListProjects,
     Run,
     RunLink,
     RunPage,
@@ -32,6 +32,7 @@ from undrift.tracking import (
     find_experiment,
     find_run,
     list_metrics,
+    list_projects,
     sample_histories,
     search_experiments,
     search_runs,
@@ -296,7 +297,7 @@ def experiments_view(ctx: Context, asked: ExperimentsAsked) -> ExperimentsView:
 
 
 def _projects(ctx: Context) -> list[str]:
-    projects = {event.project for event in list_events(ctx, ListEvents(subject="experiments", limit=1000))}
+    projects = set(list_projects(ctx, ListProjects()))
     projects |= {one.model.project for one in list_models(ctx, ListModels())}
     projects |= {one.dataset.project for one in list_datasets(ctx, ListDatasets())}
     return sorted(project for project in projects if project)

@@ -21,6 +21,7 @@ __all__ = [
     "DeleteExperiment",
     "ExperimentPage",
     "FindExperiment",
+    "ListProjects",
     "RestoreExperiment",
     "SearchExperiments",
     "TagExperiment",
@@ -30,6 +31,7 @@ __all__ = [
     "delete_experiment",
     "ensure_experiment",
     "find_experiment",
+    "list_projects",
     "restore_experiment",
     "search_experiments",
     "tag_experiment",
@@ -82,6 +84,10 @@ class ExperimentPage(msgspec.Struct, frozen=True):
 
     experiments: tuple[Experiment, ...]
     next_page_token: str = ""
+
+
+class ListProjects(msgspec.Struct, frozen=True):
+    """All projects that have experiments."""
 
 
 class UpdateExperiment(msgspec.Struct, frozen=True):
@@ -220,6 +226,13 @@ def search_experiments(ctx: Context, request: SearchExperiments) -> ExperimentPa
         return ExperimentPage(tuple(records.find_experiments(tx, ids[:limit])), more)
 
 
+@operation("tracking.list_projects", permission="tracking:read")
+def list_projects(ctx: Context, request: ListProjects) -> list[str]:  # noqa: ARG001 - there is nothing to choose
+    """List the projects that have experiments, in order."""
+    with ctx.read() as tx:
+        return records.list_projects(tx)
+
+
 @operation("tracking.update_experiment", permission="tracking:write", emits=("experiment.renamed",))
 def update_experiment(ctx: Context, request: UpdateExperiment) -> Experiment:
     """Rename an experiment.
@@ -302,6 +315,11 @@ def _set_state(ctx: Context, project: str, id_: int, state: Literal["active", "d
         now = ctx.now()
         records.change_experiment(tx, id_, state=state, updated_at=now)
         runs = records.set_state_of_runs(tx, id_, state, now if state == "deleted" else None)
-        type_ = "experiment.deleted" if state == "deleted" else "experiment.restored"
-        ctx.emit(type_, f"experiments/{id_}", project=project, name=found.name, runs=runs)
+        ctx.emit(
+            "experiment.deleted" if state == "deleted" else "experiment.restored",
+            f"experiments/{id_}",
+            project=project,
+            name=found.name,
+            runs=runs,
+        )
         return _find(tx, project, id_)

@@ -177,13 +177,18 @@ class UntagRun(msgspec.Struct, frozen=True):
 
 
 class ListRuns(msgspec.Struct, frozen=True):
-    """Which runs, at most so many (1 to 1,000), newest first; ``before`` is the id the next page starts after."""
+    """Which runs, at most so many (1 to 1,000), newest first; ``before`` is the id the next page starts after.
+
+    Attributes:
+        parent_id: Only those that are part of this run.
+    """
 
     project: str | None = None
     experiment: str | None = None
     kind: str | None = None
     before: str | None = None
     limit: int = 100
+    parent_id: str | None = None
 
 
 class SearchRuns(msgspec.Struct, frozen=True):
@@ -677,6 +682,7 @@ def list_runs(ctx: Context, request: ListRuns) -> list[Run]:
             project=request.project,
             experiment=request.experiment,
             kind=request.kind,
+            parent_id=request.parent_id,
             before=request.before,
             limit=max(1, min(request.limit, 1000)),
         )

@@ -21,6 +21,7 @@ __all__ = [
     "experiments_of",
     "find_experiment",
     "find_experiments",
+    "list_projects",
     "remove_experiment_tag",
     "search_experiments",
     "set_state_of_runs",
@@ -68,6 +69,11 @@ def experiments_of(tx: sa.Connection, project: str, ids: Sequence[int] | None) -
     """Return the numbers of the experiments of a project: of all, or of those of these numbers that it has."""
     query = sa.select(experiments.c.id).where(experiments.c.project == project).order_by(experiments.c.id)
     return list(tx.scalars(query if ids is None else query.where(experiments.c.id.in_(ids))))
+
+
+def list_projects(tx: sa.Connection) -> list[str]:
+    """Return the projects that have experiments, in order."""
+    return list(tx.scalars(sa.select(experiments.c.project).distinct().order_by(experiments.c.project)))
 
 
 def _with_tags(tx: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[Experiment]:

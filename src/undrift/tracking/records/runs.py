@@ -26,7 +26,6 @@ __all__ = [
     "find_runs",
     "heads",
     "known_parameters",
-    "list_children",
     "list_datasets",
     "list_runs",
     "remove_tag",
@@ -267,18 +266,19 @@ def _logged(
     return tx.execute(query if names is None else query.where(table.c.name.in_(names))).all()
 
 
-def list_children(tx: sa.Connection, parent_id: str, *, limit: int) -> list[str]:
-    """Return the ids of the runs that are part of a run, oldest first."""
-    query = sa.select(runs.c.id).where(runs.c.parent_id == parent_id, runs.c.state == "active")
-    return list(tx.scalars(query.order_by(runs.c.started_at, runs.c.id).limit(limit)))
-
-
 def list_runs(
-    tx: sa.Connection, *, project: str | None, experiment: str | None, kind: str | None, before: str | None, limit: int
+    tx: sa.Connection,
+    *,
+    project: str | None,
+    experiment: str | None,
+    kind: str | None,
+    parent_id: str | None,
+    before: str | None,
+    limit: int,
 ) -> list[Run]:
     """Return active runs, newest first."""
     query = sa.select(runs.c.id).where(runs.c.state == "active").order_by(runs.c.started_at.desc(), runs.c.id)
-    for column, wanted in ((runs.c.project, project), (runs.c.kind, kind)):
+    for column, wanted in ((runs.c.project, project), (runs.c.kind, kind), (runs.c.parent_id, parent_id)):
         if wanted is not None:
             query = query.where(column == wanted)
     if experiment is not None:

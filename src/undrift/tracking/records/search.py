@@ -33,6 +33,7 @@ _WALKED = 16
 _HEAD = 64
 _LOGGED = {"parameter": run_parameters, "tag": run_tags}
 _RUN_NAME = "mlflow.runName"
+_PARENT = "mlflow.parentRunId"
 _ARTIFACTS = sa.literal("mlflow-artifacts:/") + sa.cast(runs.c.experiment_id, sa.Text) + "/" + runs.c.id + "/artifacts"
 _TEXTS = {"run_id": runs.c.id, "run_name": runs.c.name, "user_id": runs.c.user, "artifact_uri": _ARTIFACTS}
 _TIMES = {"start_time": runs.c.started_at, "end_time": runs.c.ended_at}
@@ -162,11 +163,15 @@ def _indexed(clause: Clause, experiment_ids: Sequence[int]) -> Any | None:
     """Return a query for the ids of the runs that a clause matches, or a little more, if an index can answer it."""
     if clause.entity in _LOGGED and clause.op == "=" and clause.key != _RUN_NAME:
         table = _LOGGED[clause.entity]
-        return sa.select(table.c.run_id).where(
+        matching = sa.select(table.c.run_id).where(
             table.c.experiment_id.in_(experiment_ids),
             table.c.name == clause.key,
             table.c.head == str(clause.value)[:_HEAD],
         )
+        if clause.entity == "tag" and clause.key == _PARENT:
+            parts = sa.select(runs.c.id.label("run_id")).where(runs.c.parent_id == clause.value)
+            return sa.select(sa.union(matching, parts).subquery().c.run_id)
+        return matching
     if clause.entity == "metric" and clause.op in {"=", ">", ">=", "<", "<="}:
         return sa.select(run_metrics.c.run_id).where(
             run_metrics.c.experiment_id.in_(experiment_ids),
@@ -193,9 +198,13 @@ def _condition(tx: sa.Connection, clause: Clause) -> Any:
     if clause.entity in _LOGGED:
         table = _LOGGED[clause.entity]
         there = sa.exists().where(table.c.run_id == runs.c.id, table.c.name == clause.key)
-        if clause.op == "IS NULL":
-            return ~there
-        return there if clause.op == "IS NOT NULL" else there.where(compare_text(tx, table.c.value, clause))
+        # The run that a run is part of is a column, whoever made it; clients of MLflow know it as a tag.
+        part = clause.entity == "tag" and clause.key == _PARENT
+        if clause.op in {"IS NULL", "IS NOT NULL"}:
+            there = there | runs.c.parent_id.is_not(None) if part else there
+            return there if clause.op == "IS NOT NULL" else ~there
+        there = there.where(compare_text(tx, table.c.value, clause))
+        return there | compare_text(tx, runs.c.parent_id, clause) if part else there
     if clause.entity == "dataset":
         columns = {"name": run_links.c.name, "digest": run_links.c.ref, "context": run_links.c.context}
         return sa.exists().where(
