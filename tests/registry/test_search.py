@@ -77,7 +77,7 @@ def some(on):
         ("tags.team = 'rail' AND name = 'Delay'", []),
         ("tags.team ILIKE 'r%' AND tags.team ILIKE '%l'", ["delay"]),
         ("tags.`mlflow.prompt.is_prompt` = 'true'", ["zz"]),
-        ("tags.`mlflow.prompt.is_prompt` != 'true'", []),
+        ("tags.`mlflow.prompt.is_prompt` != 'true'", ["Delay", "delay", "Étage", "étage"]),
         ("name = 'zz'", []),
         ("name = 'x'' OR 1=1 --'", []),
     ],

@@ -137,7 +137,7 @@ class Manifest(msgspec.Struct, frozen=True):
     """The table of contents.
 
     Attributes:
-        format: ``undrift archive``.
+        format: The words "undrift archive".
         version: Of the format.
         project: Whose archive it is.
         objects: How many objects there are.

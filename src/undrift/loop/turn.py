@@ -149,7 +149,8 @@ def decide_retraining(ctx: Context, deployment: Deployment, now: datetime) -> st
         current = records.open_cycle(tx, deployment.endpoint)
         cycles = records.list_cycles(tx, endpoint=deployment.endpoint)
     if current is not None:
-        return None if current.is_compared else current.id
+        # A turn that is resumed late leaves a cycle alone that a later turn has opened.
+        return None if current.is_compared or current.opened_at > now else current.id
     champion = _champion(ctx, deployment)
     if champion is None:
         trigger, sentence, incident = "first version", "There is no version yet.", None
