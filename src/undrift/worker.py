@@ -41,6 +41,7 @@ _FIRST_RETRY_S = 2.5
 _LONGEST_RETRY_S = 300.0
 _DAY_S = 86_400.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DECISIONS = {"loop.decided", "model.approval_given", "model.approval_refused", "model.approval_policy_set"}
 _SECOND = timedelta(seconds=1)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -195,7 +196,7 @@ class Worker:
             state.last = moment if state.last is None else max(state.last, moment)
         elif event.type == "labels.recorded" and state is not None:
             state.labelled = True
-        elif event.type == "loop.decided":
+        elif event.type in _DECISIONS:
             for one in self._states.values():
                 one.decided = True
         elif event.type == "dataset.version_committed":

@@ -41,9 +41,11 @@ def status(*, where: Anywhere = ANYWHERE) -> None:
         say(f"{cycle.endpoint} has no version yet: {_cycle(cycle) or cycle.outcome}")
     if not endpoints and not first:
         say("Nothing is deployed yet.")
-    for cycle in [one.cycle for one in endpoints if one.cycle is not None]:
+    for cycle in [*(one.cycle for one in endpoints if one.cycle is not None), *first]:
         if cycle.stage == "awaiting approval":
             say(f"Version {cycle.challenger} of {cycle.model} awaits approval: undrift approve {cycle.id} --reason ...")
+            if cycle.evidence.get("waits_for"):
+                say(f"  {cycle.evidence['waits_for']}")
     if worker_runs is False:
         say("No worker runs: nothing is observed meanwhile. Start it with `undrift up`.")
 

@@ -136,7 +136,8 @@ class DurableLoop:
         return self._deployments[endpoint]
 
     def _finish_pending(self, dbos: Any) -> None:
-        for status in dbos.list_workflows(status="PENDING"):
+        # Turns that were cut off wait in a queue until a thread of DBOS takes them up.
+        for status in dbos.list_workflows(status=["PENDING", "ENQUEUED"]):
             with contextlib.suppress(Exception):  # it is in the turn's record, and the next attempt is a new one
                 dbos.retrieve_workflow(status.workflow_id).get_result()
 
