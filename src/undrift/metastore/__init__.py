@@ -6,10 +6,11 @@ Words: *database*, *transaction* (a SQLAlchemy connection inside a block), *migr
 
 from undrift.metastore.database import SqlDatabase, open_database
 from undrift.metastore.migrate import migrate
-from undrift.metastore.schema import Json, UtcTime, bytewise, insert_or_ignore, like, metadata, to_struct
+from undrift.metastore.schema import Json, Prepared, UtcTime, bytewise, insert_or_ignore, like, metadata, to_struct
 
 __all__ = [
     "Json",
+    "Prepared",
     "SqlDatabase",
     "UtcTime",
     "bytewise",

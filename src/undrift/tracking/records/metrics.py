@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from undrift.metastore import Prepared
 from undrift.tracking.model import LatestMetric, LoggedModelMetric
 from undrift.tracking.points import Points, merged, newest, pack, unpack
 from undrift.tracking.tables import logged_model_metrics, metric_chunks, run_metrics
@@ -28,7 +29,10 @@ _MERGE_AFTER = 256
 _COUNTED = 100_000
 _appended: dict[tuple[str, str], int] = {}
 
-_INSERT_CHUNK = sa.insert(metric_chunks)
+_SOURCE = ("model_id", "dataset_name", "dataset_digest")
+_INSERT_CHUNK = Prepared(
+    sa.insert(metric_chunks), "run_id", "name", *_SOURCE, "length", "first_ms", "last_ms", "points"
+)
 
 
 class Written(NamedTuple):
@@ -78,11 +82,11 @@ def add_points(tx: sa.Connection, series: Iterable[Written]) -> None:
             )
     if not chunks:
         return
-    tx.execute(_INSERT_CHUNK, chunks)
+    _INSERT_CHUNK.many(tx, chunks)
     # In one order everywhere: two writers of the same rows wait for each other instead of locking each other out.
-    tx.execute(_UPSERT[tx.dialect.name], [latest[key] for key in sorted(latest)])
+    _UPSERT.many(tx, [latest[key] for key in sorted(latest)])
     if of_models:
-        tx.execute(_UPSERT_MODEL[tx.dialect.name], [of_models[key] for key in sorted(of_models)])
+        _UPSERT_MODEL.many(tx, [of_models[key] for key in sorted(of_models)])
     for key in latest:
         _merge_now_and_then(tx, key)
 
@@ -111,10 +115,15 @@ def _upsert(table: sa.Table, insert: Any, moving: Sequence[str]) -> Any:
 
 
 _MOVING = ("value", "step", "time_ms")
-_SOURCE = ("model_id", "dataset_name", "dataset_digest")
 _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-_UPSERT = {name: _upsert(run_metrics, insert, (*_MOVING, *_SOURCE)) for name, insert in _INSERTS.items()}
-_UPSERT_MODEL = {name: _upsert(logged_model_metrics, insert, _MOVING) for name, insert in _INSERTS.items()}
+_UPSERT = Prepared(
+    {name: _upsert(run_metrics, insert, (*_MOVING, *_SOURCE)) for name, insert in _INSERTS.items()},
+    *(column.name for column in run_metrics.c),
+)
+_UPSERT_MODEL = Prepared(
+    {name: _upsert(logged_model_metrics, insert, _MOVING) for name, insert in _INSERTS.items()},
+    *(column.name for column in logged_model_metrics.c),
+)
 
 
 def _merge_now_and_then(tx: sa.Connection, key: tuple[str, str]) -> None:
@@ -156,7 +165,7 @@ def _merge_now_and_then(tx: sa.Connection, key: tuple[str, str]) -> None:
             }
         )
     if rows:
-        tx.execute(_INSERT_CHUNK, rows)
+        _INSERT_CHUNK.many(tx, rows)
 
 
 _SPANS = (

@@ -197,7 +197,7 @@ def _condition(tx: sa.Connection, clause: Clause) -> Any:
         return compare_text(tx, runs.c.name, clause)
     if clause.entity in _LOGGED:
         table = _LOGGED[clause.entity]
-        there = sa.exists().where(table.c.run_id == runs.c.id, table.c.name == clause.key)
+        there: Any = sa.exists().where(table.c.run_id == runs.c.id, table.c.name == clause.key)
         # The run that a run is part of is a column, whoever made it; clients of MLflow know it as a tag.
         part = clause.entity == "tag" and clause.key == _PARENT
         if clause.op in {"IS NULL", "IS NOT NULL"}:
