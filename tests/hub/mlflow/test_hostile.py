@@ -337,8 +337,8 @@ def addresses(route, good, hostile=None):
         return [re.sub(r"\{(\w+)(?::path)?\}", lambda one: quote(str(fill(one[1])), safe="/"), path)]
     found = []
     for parameter in parameters:
-        befores = [""] if parameter != "path" else ["", *(f"{root}/" for root in good["roots"])]
-        for before in befores:
+        counts = [""] if parameter != "path" else ["", *(f"{root}/" for root in good["roots"])]
+        for before in counts:
             values = {name: quote(str(fill(name)), safe="/") for name in parameters} | {parameter: before + hostile}
             found.append(re.sub(r"\{(\w+)(?::path)?\}", lambda one, values=values: values[one[1]], path))
     return found

@@ -69,8 +69,8 @@ _ONE_HEAD = Prepared(
 def heads(tx: sa.Connection, ids: Sequence[str]) -> dict[str, Head]:
     """Return what a write has to know of these runs, by id."""
     if len(ids) <= 4:  # the clients of a hub mostly log to few runs at a time
-        found = [row for id_ in ids for row in _ONE_HEAD.one(tx, {"id": id_})]
-        return {row[0]: Head(row[0], row[1], row[2], row[3]) for row in found}
+        found: list[Any] = [row for id_ in ids for row in _ONE_HEAD.one(tx, {"id": id_})]
+        return {row[0]: Head(*row) for row in found}
     return {row.id: Head(*row) for row in tx.execute(_HEADS, {"ids": list(ids)})}
 
 
