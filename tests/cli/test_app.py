@@ -48,7 +48,7 @@ def test_every_command_and_every_option_of_it_has_help(words, call):
 def test_the_commands_are_those_of_the_design():
     assert {words[0] for words in COMMANDS} == {
         "init", "up", "hub", "serve", "worker", "demo", "status", "runs", "data", "models", "incidents", "labels",
-        "approve", "refuse", "audit", "doctor",
+        "approve", "refuse", "audit", "doctor", "storage", "import", "export",
     }  # fmt: skip
 
 

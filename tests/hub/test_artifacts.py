@@ -432,15 +432,14 @@ def test_a_body_of_an_upload_has_time_for_each_piece_and_others_have_it_for_all(
 
     monkeypatch.setattr(guard, "_BODY_S", 0.6)
 
-    class Stub:
-        stopping = False
+    stub = SimpleNamespace(stopping=False, waiting=set())
 
     async def receive():
         await asyncio.sleep(0.25)
         return {"type": "http.request", "body": b"x", "more_body": True}
 
     async def take(upload, pieces):
-        body = guard._Body(receive, Stub(), upload)
+        body = guard._Body(receive, stub, upload)
         for _ in range(pieces):
             await body()
 

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import HttpMethod, Request, Response
+from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
 
 from undrift.core.context import Context
@@ -25,8 +26,20 @@ _NO_STORE = {"cache-control": "no-store"}
 
 
 def operation_routes(operations: Iterable[Operation[Any, Any]], calls: Calls) -> list[HTTPRouteHandler]:
-    """Make one route for each operation."""
-    return [_route(operation, calls) for operation in operations]
+    """Make the route of the operations: one for all, because making one for each takes a third of a second."""
+    known = {PREFIX + operation.path: operation for operation in operations}
+
+    async def answer(request: Request[Any, Any, Any]) -> Response[bytes]:
+        operation = known.get(request.scope["path"])
+        if operation is None:
+            raise NotFoundException
+        method = HttpMethod.GET if operation.reads else HttpMethod.POST
+        if request.method != method:
+            raise MethodNotAllowedException(headers={"Allow": method})
+        return await _answer(operation, calls, request)
+
+    methods = [HttpMethod.GET, HttpMethod.POST]
+    return [HTTPRouteHandler(PREFIX + "/{room:str}/{verb:str}", http_method=methods, status_code=200)(answer)]
 
 
 def query_of(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
@@ -44,25 +57,21 @@ def query_of(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
         ) from None
 
 
-def _route(operation: Operation[Any, Any], calls: Calls) -> HTTPRouteHandler:
-    async def answer(request: Request[Any, Any, Any]) -> Response[bytes]:
-        scope: Any = request.scope
-        scope["undrift.asked"] = operation.name
-        if operation.reads:
-            asked = read_query(operation, query_of(request))
-        else:
-            asked = read_body(operation, await _json_body(request))
+async def _answer(operation: Operation[Any, Any], calls: Calls, request: Request[Any, Any, Any]) -> Response[bytes]:
+    scope: Any = request.scope
+    scope["undrift.asked"] = operation.name
+    if operation.reads:
+        asked = read_query(operation, query_of(request))
+    else:
+        asked = read_body(operation, await _json_body(request))
 
-        def work(ctx: Context) -> bytes:
-            return msgspec.json.encode(operation(ctx, asked))
+    def work(ctx: Context) -> bytes:
+        return msgspec.json.encode(operation(ctx, asked))
 
-        body = await calls.run(
-            work, trace_id=scope["undrift.trace_id"], idempotency_key=request.headers.get("idempotency-key")
-        )
-        return Response(body, status_code=200, media_type="application/json", headers=_NO_STORE)
-
-    method = HttpMethod.GET if operation.reads else HttpMethod.POST
-    return HTTPRouteHandler(PREFIX + operation.path, http_method=method, status_code=200, name=operation.name)(answer)
+    body = await calls.run(
+        work, trace_id=scope["undrift.trace_id"], idempotency_key=request.headers.get("idempotency-key")
+    )
+    return Response(body, status_code=200, media_type="application/json", headers=_NO_STORE)
 
 
 async def _json_body(request: Request[Any, Any, Any]) -> bytes:

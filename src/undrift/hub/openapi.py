@@ -44,16 +44,15 @@ _PROBLEM: Mapping[str, Any] = {
 def describe(operations: Iterable[Operation[Any, Any]]) -> dict[str, Any]:
     """Return the document as JSON-able values."""
     known = list(operations)
-    types = [operation.input for operation in known if not operation.reads]
+    # Also those of requests in a query string, whose lists and Structs travel as JSON text.
+    types = [operation.input for operation in known]
     outputs = [operation.output for operation in known]
     schemas, components = msgspec.json.schema_components([*types, *outputs], ref_template=_REF)
     bodies = iter(schemas[: len(types)])
     answers = iter(schemas[len(types) :])
     paths = {
         PREFIX + operation.path: {
-            "get" if operation.reads else "post": _operation(
-                operation, None if operation.reads else next(bodies), next(answers)
-            )
+            "get" if operation.reads else "post": _operation(operation, next(bodies), next(answers))
         }
         for operation in known
     }
@@ -107,10 +106,15 @@ def _parameters(operation: Operation[Any, Any]) -> list[dict[str, Any]]:
     hints = get_type_hints(operation.input)
     found = []
     for field in msgspec.structs.fields(operation.input):
-        schema = msgspec.json.schema(hints[field.name])
+        (schema,), _ = msgspec.json.schema_components([hints[field.name]], ref_template=_REF)
         if not field.required and field.default is not None:
-            schema["default"] = field.default
-        found.append({"name": field.encode_name, "in": "query", "required": field.required, "schema": schema})
+            schema["default"] = msgspec.to_builtins(field.default)
+        where = {"name": field.encode_name, "in": "query", "required": field.required}
+        if "array" in str(schema) or "object" in str(schema) or "$ref" in str(schema):
+            # Lists and Structs are JSON text in a query string.
+            found.append(where | {"content": {"application/json": {"schema": schema}}})
+        else:
+            found.append(where | {"schema": schema})
     return found
 
 

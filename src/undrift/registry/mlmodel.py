@@ -79,6 +79,8 @@ def read_mlmodel(text: bytes) -> dict[str, Any]:
     """
     import yaml  # noqa: PLC0415 - only for models of MLflow
 
+    if len(text) > _LARGEST_BYTES:
+        raise Invalid(f"The MLmodel file has {len(text)} bytes; at most {_LARGEST_BYTES} are read.")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         made = _assemble(yaml, yaml.parse(text, Loader=loader))

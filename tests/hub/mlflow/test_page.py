@@ -185,7 +185,8 @@ def test_a_page_shows_what_is_there(chromium, page_address, life, name):
     for word in words:
         page.get_by_text(word).first.wait_for(timeout=20_000, state="attached")
     page.wait_for_timeout(1_500)  # the page asks some things again and again: it is never idle
-    text = page.inner_text("body")
+    # The panel of an assistant, which opens by itself, says plainly that there is none.
+    text = re.sub(r"NOT_IMPLEMENTED: undrift keeps[^\n]*", "", page.inner_text("body"))
     if folder := os.environ.get("UNDRIFT_SCREENSHOTS"):
         page.screenshot(path=Path(folder) / f"mlflow-{name}.png")
     page.close()

@@ -184,7 +184,7 @@ def find_artifacts(ctx: Context, root: str, paths: Sequence[str]) -> list[Artifa
     return [found[path] for path in paths]
 
 
-@operation("tracking.missing_objects", permission="tracking:write")
+@operation("tracking.missing_objects", permission="tracking:read")
 def missing_objects(ctx: Context, request: MissingObjects) -> list[str]:
     """Return those of these objects that are not in the store and have to be uploaded.
 
