@@ -319,11 +319,11 @@ def measure_native(server, run, scratch):
     took = seconds(lambda: upload_folder(client, made, scratch / "small", "small"))
     figure("undrift.native.upload_small", [count / took], "files/s", files=count)
     down = scratch / "native"
-    took = seconds(lambda: download(client, made, down, "small"))
+    took = seconds(lambda: download(client, made, "small", down))
     figure("undrift.native.download_small", [count / took], "files/s", files=count)
     took = seconds(lambda: upload_file(client, made, scratch / "big.bin", "big.bin"))
     figure("undrift.native.upload_big", [size / took], "MB/s", megabytes=size)
-    took = seconds(lambda: download(client, made, down, "big.bin"))
+    took = seconds(lambda: download(client, made, "big.bin", down))
     figure("undrift.native.download_big", [size / took], "MB/s", megabytes=size)
     client.close()
 

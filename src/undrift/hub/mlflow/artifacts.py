@@ -38,6 +38,7 @@ from undrift.tracking.artifacts import (
     list_artifacts,
     owner_of,
     put_artifacts,
+    put_stored,
 )
 
 __all__ = ["Place", "byte_routes", "parse_place"]
@@ -379,7 +380,7 @@ def _put(ctx: Context, project: str, place: Place, pieces: Iterator[bytes]) -> N
         raise Invalid("Invalid path: a file needs a name below the artifacts.")
     _check(ctx, project, place, writing=True)
     digest, size = ctx.repository.objects.put_stream(pieces)
-    put_artifacts(ctx, PutArtifacts(place.root, (PutArtifact(place.path, digest, size),)))
+    put_stored(ctx, PutArtifacts(place.root, (PutArtifact(place.path, digest, size),)))
 
 
 def _get(ctx: Context, project: str, place: Place, spans: tuple[str, str, str]) -> Outgoing:

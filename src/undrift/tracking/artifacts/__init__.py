@@ -30,6 +30,7 @@ from undrift.tracking.artifacts.operations import (
     missing_objects,
     owner_of,
     put_artifacts,
+    put_stored,
 )
 
 __all__ = [
@@ -55,4 +56,5 @@ __all__ = [
     "missing_objects",
     "owner_of",
     "put_artifacts",
+    "put_stored",
 ]

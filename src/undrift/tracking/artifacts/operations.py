@@ -39,6 +39,7 @@ __all__ = [
     "missing_objects",
     "owner_of",
     "put_artifacts",
+    "put_stored",
 ]
 
 _MOST_ENTRIES = 10_000
@@ -208,8 +209,6 @@ def put_artifacts(ctx: Context, request: PutArtifacts) -> None:
     """
     if len(request.entries) > _MOST_ENTRIES:
         raise TooLarge(f"{len(request.entries)} files in one call.", next_step=f"Put {_MOST_ENTRIES} at most.")
-    paths = [check_artifact_path(entry.path) for entry in request.entries]
-    _check_apart(paths)
     digests = [entry.digest for entry in request.entries]
     for entry, size in zip(request.entries, ctx.repository.objects.sizes(digests), strict=True):
         if size is None:
@@ -220,6 +219,20 @@ def put_artifacts(ctx: Context, request: PutArtifacts) -> None:
             )
         if size != entry.size_bytes:
             raise Invalid(f"Object {entry.digest} for {entry.path!r} has {size} bytes, not {entry.size_bytes}.")
+    put_stored(ctx, request)
+
+
+def put_stored(ctx: Context, request: PutArtifacts) -> None:
+    """Put files whose objects the caller has stored in this very call, and need not be looked for.
+
+    Raises:
+        NotFound: There is no such run or logged model.
+        Conflict: It is deleted, or a file would take the place of a folder.
+        Forbidden: The actor may not.
+    """
+    ctx.policy.check(ctx.actor, "tracking:write")
+    paths = [check_artifact_path(entry.path) for entry in request.entries]
+    _check_apart(paths)
     with ctx.begin() as tx:
         owner = owner_of(tx, request.root, writing=True)
         if (clash := records.clash(tx, request.root, paths)) is not None:

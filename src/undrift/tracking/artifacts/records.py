@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from undrift.metastore import bytewise
+from undrift.metastore import Prepared, UtcTime, bytewise
 from undrift.tracking.artifacts.model import Artifact, ArtifactEntry, PutArtifact, RootOwner
 from undrift.tracking.artifacts.tables import artifacts
 from undrift.tracking.tables import logged_models, runs
@@ -17,34 +17,52 @@ from undrift.tracking.tables import logged_models, runs
 __all__ = ["add", "below", "clash", "find", "find_many", "level", "owner", "remove"]
 
 _STRETCH = 200
+_FEW = 8
 _ROWS_AT_ONCE = 400  # parameters of a statement are limited
+
+
+def _owner_in(table: sa.Table) -> Prepared:
+    return Prepared(
+        sa.select(table.c.project, table.c.experiment_id, table.c.state).where(table.c.id == sa.bindparam("id"))
+    )
+
+
+_OWNER = {True: _owner_in(logged_models), False: _owner_in(runs)}
 
 
 def owner(tx: sa.Connection, root: str) -> RootOwner | None:
     """Return whose a root is; None when there is no such run or logged model."""
-    table = logged_models if root.startswith("m-") else runs
-    query = sa.select(table.c.project, table.c.experiment_id, table.c.state).where(table.c.id == root)
-    row = tx.execute(query).first()
+    row: Any = _OWNER[root.startswith("m-")].one(tx, {"id": root}).first()
     return None if row is None else RootOwner(*row)
+
+
+def _put(insert: Any) -> Any:
+    statement = insert(artifacts)
+    changed = {name: statement.excluded[name] for name in ("digest", "size_bytes", "created_at")}
+    return statement.on_conflict_do_update(index_elements=["root", "path"], set_=changed)
+
+
+_PUT = Prepared(
+    {"sqlite": _put(sqlite.insert), "postgresql": _put(postgresql.insert)},
+    *(column.name for column in artifacts.c),
+)
 
 
 def add(tx: sa.Connection, root: str, entries: Iterable[PutArtifact], at: datetime) -> None:
     """Put files, in place of those of the same path."""
-    make = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
-    statement = make(artifacts)
-    changed = {name: statement.excluded[name] for name in ("digest", "size_bytes", "created_at")}
+    created_at = UtcTime().process_bind_param(at, tx.dialect)
     rows = [
         {
             "root": root,
             "path": entry.path,
             "digest": entry.digest,
             "size_bytes": entry.size_bytes,
-            "created_at": at,
+            "created_at": created_at,
         }
         for entry in entries
     ]
     if rows:
-        tx.execute(statement.on_conflict_do_update(index_elements=["root", "path"], set_=changed), rows)
+        _PUT.many(tx, rows)
 
 
 def remove(tx: sa.Connection, root: str, path: str) -> int:
@@ -68,6 +86,15 @@ def find_many(tx: sa.Connection, root: str, paths: Sequence[str]) -> dict[str, A
     return found
 
 
+_BELOW = Prepared(
+    sa.select(sa.func.min(artifacts.c.path)).where(
+        artifacts.c.root == sa.bindparam("root"),
+        artifacts.c.path > sa.bindparam("first"),
+        artifacts.c.path < sa.bindparam("after"),
+    )
+)
+
+
 def clash(tx: sa.Connection, root: str, paths: Sequence[str]) -> tuple[str, str] | None:
     """Return a path and a file that cannot both be, for one would be a folder of the other; None when all can."""
     above = sorted({folder for path in paths for folder in _folders(path)})
@@ -77,6 +104,12 @@ def clash(tx: sa.Connection, root: str, paths: Sequence[str]) -> tuple[str, str]
         )
         if (taken := tx.scalar(query.limit(1))) is not None:
             return next(path for path in paths if path.startswith(f"{taken}/")), taken
+    if len(paths) <= _FEW:
+        for path in paths:
+            below = _BELOW.one(tx, {"root": root, "first": f"{path}/", "after": f"{path}0"}).scalar()
+            if below is not None:
+                return path, below
+        return None
     for at in range(0, len(paths), _ROWS_AT_ONCE):
         rows = [(path,) for path in paths[at : at + _ROWS_AT_ONCE]]
         asked = sa.values(sa.column("path", sa.String), name="asked").data(rows).cte("asked")
