@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV)-uv/bin/uv)
 # Colour codes would hide the counts that programs read.
 export NO_COLOR = 1
+# Tests start hundreds of processes: without bytecode on disk each of them compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check format lock install clean
 

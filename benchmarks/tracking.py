@@ -316,12 +316,12 @@ def measure_native(server, run, scratch):
     count = len(list((scratch / "small").iterdir()))
     size = (scratch / "big.bin").stat().st_size / 1e6
     client = connect(server.url)
-    took = seconds(lambda: upload_folder(client, made, scratch / "small", "small"))
+    took = seconds(lambda: upload_folder(client, made, scratch / "small-native", "small"))
     figure("undrift.native.upload_small", [count / took], "files/s", files=count)
     down = scratch / "native"
     took = seconds(lambda: download(client, made, "small", down))
     figure("undrift.native.download_small", [count / took], "files/s", files=count)
-    took = seconds(lambda: upload_file(client, made, scratch / "big.bin", "big.bin"))
+    took = seconds(lambda: upload_file(client, made, scratch / "big-native.bin", "big.bin"))
     figure("undrift.native.upload_big", [size / took], "MB/s", megabytes=size)
     took = seconds(lambda: download(client, made, "big.bin", down))
     figure("undrift.native.download_big", [size / took], "MB/s", megabytes=size)
@@ -329,13 +329,15 @@ def measure_native(server, run, scratch):
 
 
 def make_files(scratch, megabytes):
-    (scratch / "small").mkdir()
+    """Files for MLflow's client, and others for our own: equal bytes would be stored once and not be sent again."""
     choose = random.Random(7)
-    for number in range(1000):
-        (scratch / "small" / f"f{number}.bin").write_bytes(choose.randbytes(10_000))
-    with (scratch / "big.bin").open("wb") as file:
-        for _ in range(megabytes):
-            file.write(choose.randbytes(1_000_000))
+    for folder, big in (("small", "big.bin"), ("small-native", "big-native.bin")):
+        (scratch / folder).mkdir()
+        for number in range(1000):
+            (scratch / folder / f"f{number}.bin").write_bytes(choose.randbytes(10_000))
+        with (scratch / big).open("wb") as file:
+            for _ in range(megabytes):
+                file.write(choose.randbytes(1_000_000))
     took = seconds(lambda: (shutil.copyfile(scratch / "big.bin", scratch / "copy.bin"), os.sync()))
     figure("disk.copy_and_sync", [megabytes / took], "MB/s", megabytes=megabytes)
 
