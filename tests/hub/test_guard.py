@@ -10,6 +10,7 @@ from litestar.testing import TestClient
 from undrift.core.errors import Forbidden, Invalid
 from undrift.hub import build_app, guard
 from undrift.hub.guard import BODY_LIMIT, Guard, Hosts, check_origin
+from undrift.operations import all_operations
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW")
 UNSAFE = [method for method in METHODS if method not in ("GET", "HEAD", "OPTIONS")]
@@ -64,6 +65,8 @@ def routes(app):
         for name, value in filled.items():
             path = path.replace(name, value).replace(name.replace(":str", ""), value)
         paths.append(path)
+    # Operations share a route; each has an address of its own.
+    paths += [f"/api/v1{operation.path}" for operation in all_operations().values()]
     assert len(paths) > 40
     return [*paths, "/nowhere", "/api/v1/nowhere", "/api/v1/registry/list_models/", "//", "/static/../app.py"]
 

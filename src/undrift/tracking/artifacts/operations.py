@@ -209,6 +209,8 @@ def put_artifacts(ctx: Context, request: PutArtifacts) -> None:
     """
     if len(request.entries) > _MOST_ENTRIES:
         raise TooLarge(f"{len(request.entries)} files in one call.", next_step=f"Put {_MOST_ENTRIES} at most.")
+    for entry in request.entries:
+        check_artifact_path(entry.path)
     digests = [entry.digest for entry in request.entries]
     for entry, size in zip(request.entries, ctx.repository.objects.sizes(digests), strict=True):
         if size is None:
