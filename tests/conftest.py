@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,10 @@ POSTGRES_URL = os.environ.get("UNDRIFT_TEST_POSTGRES", "postgresql://postgres@12
 START = datetime(2013, 1, 1, tzinfo=UTC)
 
 pytest.register_assert_rewrite("undrift.testing.metastore")
+
+# A shell starts what it puts into the background with SIGINT ignored, and children would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples every time, so that a failure is one for everybody.
 hypothesis.settings.register_profile("undrift", derandomize=True, deadline=None, database=None)

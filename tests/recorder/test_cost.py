@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import subprocess
 import sys
 import time
@@ -55,3 +56,16 @@ def test_what_waits_gives_the_garbage_collector_nothing_to_look_at(record):
     assert isinstance(entry, Logged)
     assert not gc.is_tracked(entry)
     assert not gc.is_tracked(entry.values)
+
+
+def test_what_training_draws_at_random_is_the_same_with_a_run_and_without(record, unused_port, eventually):
+    random.seed(7)
+    before = random.getstate()
+    dead = record(target=f"http://127.0.0.1:{unused_port}")
+    dead.log(loss=0.3)
+    eventually(lambda: dead._records is not None and dead._records.trouble)
+    run = record()
+    for name in ("one", "two", "three"):
+        run.artifact(f"{name}.txt", content="the same")
+    run.end(wait_s=30)
+    assert random.getstate() == before

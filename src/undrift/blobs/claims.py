@@ -14,7 +14,6 @@ A claim counts for two days. A process remembers for a quarter to half an hour w
 from __future__ import annotations
 
 import os
-import random
 import secrets
 import socket
 import threading
@@ -90,7 +89,7 @@ class Claims:
         self._await_round()
         with self._lock:
             self._young.update(new)
-        if random.randrange(_SWEEP_ONE_IN) == 0:  # noqa: S311 - nobody gains by guessing it
+        if secrets.randbelow(_SWEEP_ONE_IN) == 0:
             self._sweep()
         return True
 

@@ -33,6 +33,8 @@ _SYNC_EVERY_S = 1.0
 _SAY_EVERY_S = 10.0
 _CHUNK = 1_000
 _LONGEST_WAIT_S = 30.0
+# Not the global one: whoever trains with a seed gets the same numbers with a recorder and without.
+_JITTER = random.Random()  # noqa: S311 - no secret
 
 
 class Account:
@@ -280,7 +282,7 @@ class Lane:
                 except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again
                     self._failed(error)
                     # Not all at the same moment when a hub comes back.
-                    pause = wait * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+                    pause = wait * _JITTER.uniform(0.75, 1.25)
                     if self._hurry.is_set():
                         time.sleep(min(pause, 0.5))
                     else:
