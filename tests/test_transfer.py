@@ -194,7 +194,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_stored(client, run, tmp_pat
 def test_a_download_that_was_cut_goes_on_where_it_was(client, run, tmp_path):
     data = os.urandom(3 << 20)
     transfer.upload_folder(client, run, write(tmp_path / "source", {"large": data}))
-    part = tmp_path / "copy" / f".{hash_bytes(data)[:32]}.part"
+    part = tmp_path / "copy" / f".{hash_bytes(data)[:32]}.{hash_bytes(b'large')[:8]}.part"
     write(tmp_path / "copy", {part.name: data[: 1 << 20]})
     transfer.download(client, run, "", tmp_path / "copy")
     assert content(tmp_path / "copy") == {"large": data}
@@ -204,6 +204,14 @@ def test_a_download_that_was_cut_goes_on_where_it_was(client, run, tmp_path):
         transfer.download(client, run, "", tmp_path / "other")
     transfer.download(client, run, "", tmp_path / "other")
     assert content(tmp_path / "other") == {"large": data}
+
+
+def test_large_files_that_are_equal_come_into_one_folder(client, run, tmp_path):
+    source = write(tmp_path / "source", dict.fromkeys(("best", "last", "step-1", "step-2"), os.urandom(8 << 20)))
+    transfer.upload_folder(client, run, source)
+    for number in range(5):
+        transfer.download(client, run, "", tmp_path / f"copy-{number}")
+        assert content(tmp_path / f"copy-{number}") == content(source)
 
 
 def test_a_link_in_the_folder_leads_nowhere(client, run, tmp_path):
@@ -295,6 +303,27 @@ def test_after_a_kill_an_upload_goes_on_with_the_parts_that_had_arrived(hub, tmp
         transfer.download(client, run, "large", tmp_path / "copy")
     assert (tmp_path / "copy" / "large").stat().st_size == 160 << 20
     assert transfer.hash_file(tmp_path / "copy" / "large") == transfer.hash_file(source)
+
+
+def test_a_part_that_a_crash_of_the_host_has_damaged_is_sent_again(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer, "_PARTS_FROM", 1 << 20)
+    source = tmp_path / "large"
+    source.write_bytes(os.urandom(40 << 20))
+    ask = transfer._Remote._ask
+
+    def damaged(self, method, path, **given):
+        if path.endswith("/complete"):
+            monkeypatch.setattr(transfer._Remote, "_ask", ask)
+            for part in sorted((hub.folder / "store" / "uploads").glob("*/0000*"))[:1]:
+                part.write_bytes(bytes(part.stat().st_size))
+        return ask(self, method, path, **given)
+
+    monkeypatch.setattr(transfer._Remote, "_ask", damaged)
+    with connect(hub.url) as client:
+        run = begin(client)
+        transfer.upload_file(client, run, source, "large")
+        transfer.download(client, run, "large", tmp_path / "copy")
+    assert (tmp_path / "copy" / "large").read_bytes() == source.read_bytes()
 
 
 def test_what_is_acknowledged_survives_a_kill(hub, tmp_path):

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Transferred", "download", "upload_file", "upload_folder"]
 
 _AT_ONCE = 4
+_THREADS = "undrift-transfer"
 _PIECE_BYTES = 1 << 20
 _BATCH_BYTES = 8 << 20
 _BATCH_FILES = 500
@@ -170,7 +171,7 @@ def download(target: Callee, root: str, path: str, folder: Path, *, patience_s: 
         if path and name != path and not name.startswith(f"{path}/"):
             raise Corrupt(f"The hub answered with {name[:80]!r}, which is not below {path!r}.")
         wanted.append((entry, place.file(name.rpartition("/")[2] if name == path else name[cut:])))
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_AT_ONCE, _THREADS) as pool:
         same = pool.map(lambda one: _is_there(one[1], one[0].digest, one[0].size_bytes or 0), wanted)
         missing = [one for one, is_same in zip(wanted, same, strict=True) if not is_same]
         small = [one for one in missing if (one[0].size_bytes or 0) <= PACKED_BYTES]
@@ -194,14 +195,15 @@ def download(target: Callee, root: str, path: str, folder: Path, *, patience_s: 
 
 def _upload(target: Callee, root: str, named: Iterable[tuple[str, Path]], patience_s: float) -> Transferred:
     there = _way(target)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_AT_ONCE, _THREADS) as pool:
         files = list(pool.map(lambda one: _hashed(*one), named))
         by_digest = {file.digest: file for file in files}
         digests = list(by_digest)
         missing: list[_Local] = []
         for at in range(0, len(digests), _ASKED_AT_ONCE):
             some = digests[at : at + _ASKED_AT_ONCE]
-            missing += [by_digest[one] for one in _patiently(lambda some=some: there.missing(some), patience_s)]  # type: ignore[misc]
+            answer = set(_patiently(lambda some=some: there.missing(some), patience_s))  # type: ignore[misc]
+            missing += [by_digest[one] for one in some if one in answer]
         small = [file for file in missing if file.size_bytes <= PACKED_BYTES]
         large = [file for file in missing if file.size_bytes > PACKED_BYTES]
         work: list[Callable[[], None]] = [
@@ -268,6 +270,8 @@ def _is_there(file: Path, digest: str, size: int) -> bool:
 def _receive_small(there: _Way, root: str, batch: Sequence[tuple[ArtifactEntry, Path]], place: _Folder) -> None:
     waiting = list(batch)
     for digest, data in there.get_small(root, [entry for entry, _ in batch]):
+        if not waiting:
+            raise Corrupt("The hub answered with more files than it was asked for.", next_step="Check the address.")
         entry, file = waiting.pop(0)
         if digest != entry.digest or hash_bytes(data) != digest:
             raise _altered(entry)
@@ -279,8 +283,9 @@ def _receive_small(there: _Way, root: str, batch: Sequence[tuple[ArtifactEntry, 
 
 def _receive_large(there: _Way, root: str, one: tuple[ArtifactEntry, Path], place: _Folder) -> None:
     entry, file = one
-    # Named by its content: whoever comes after a break goes on with it.
-    with place.new_file(file, f".{entry.digest[:32]}.part") as (descriptor, begun):
+    # Named by its content: whoever comes after a break goes on with it. Two files beside each other may be equal.
+    mark = hash_bytes(file.name.encode(errors="surrogateescape"))[:8]
+    with place.new_file(file, f".{entry.digest[:32]}.{mark}.part") as (descriptor, begun):
         hasher = blake3()
         at = 0
         while at < begun and (piece := os.pread(descriptor, min(_PIECE_BYTES, begun - at), at)):
@@ -448,24 +453,28 @@ class _Remote:
         if upload.complete:
             return
         arrived = {(part.number, part.digest) for part in upload.parts}
+        numbers = {part.number for part in upload.parts}
         count = -(-file.size_bytes // upload.part_bytes)
 
         def send(number: int) -> str:
             start = (number - 1) * upload.part_bytes
             size = min(upload.part_bytes, file.size_bytes - start)
-            hasher = blake3()
-            for piece in _pieces(file.file, start, size):
-                hasher.update(piece)
-            if (number, hasher.hexdigest()) not in arrived:
-                self._ask(
-                    "PUT",
-                    f"/uploads/{upload.id}/{number}",
-                    content=_pieces(file.file, start, size),
-                    headers={"content-length": str(size)},
-                )
-            return hasher.hexdigest()
+            if number in numbers:
+                hasher = blake3()
+                for piece in _pieces(file.file, start, size):
+                    hasher.update(piece)
+                if (number, hasher.hexdigest()) in arrived:
+                    return hasher.hexdigest()
+            answer = self._ask(
+                "PUT",
+                f"/uploads/{upload.id}/{number}",
+                content=_pieces(file.file, start, size),
+                headers={"content-length": str(size)},
+            )
+            # What the hub says of a part is enough: the digest of the whole file is checked when all are there.
+            return msgspec.json.decode(answer, type=_Part).digest
 
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(_AT_ONCE, _THREADS) as pool:
             parts = list(pool.map(send, range(1, count + 1)))
         complete = {"digest": file.digest, "parts": parts}
         self._ask("POST", f"/uploads/{upload.id}/complete", content=msgspec.json.encode(complete), timeout=600.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,8 @@ from undrift.core.errors import Unavailable
 __all__ = ["PIECE_BYTES", "explained", "sync_folder", "written"]
 
 PIECE_BYTES = 1 << 20
+_STRETCH_BYTES = 16 << 20
+_SYNC_FILE_RANGE_WRITE = 2  # of sync_file_range(2): begin to write, and wait for nothing
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -20,24 +23,43 @@ _IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 
 
 @contextmanager
-def written(path: Path, pieces: Iterable[bytes]) -> Iterator[None]:
+def written(path: Path, pieces: Iterable[bytes], *, flushed: bool = True) -> Iterator[None]:
     """Write a new private file, flush it to disk, and hold it for the body, which renames it to its place.
 
     Whatever happens, nothing stays under `path`.
+
+    Args:
+        path: Where.
+        pieces: What.
+        flushed: Whether it has to outlive a crash of the host, and not only of the process.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
+            size = begun = 0
             for piece in pieces:
                 rest = memoryview(piece)
                 while rest:
                     rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
+                size += len(piece)
+                if flushed and size - begun >= _STRETCH_BYTES:
+                    _begin_to_flush(descriptor, begun, size - begun)
+                    begun = size
+            if flushed:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+def _begin_to_flush(descriptor: int, start: int, length: int) -> None:
+    # The disk works while more comes, and not only after the last byte. Where the system cannot, the flush at the end
+    # does it all.
+    begin = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if begin is not None:
+        begin(descriptor, ctypes.c_int64(start), ctypes.c_int64(length), _SYNC_FILE_RANGE_WRITE)
 
 
 def sync_folder(folder: Path) -> None:

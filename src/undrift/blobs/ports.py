@@ -13,7 +13,7 @@ class ByteStore(Protocol):
 
     * A key shows whole bytes or none: whoever reads while another writes gets the bytes from before or from after.
     * Once `write`, `swap` or `delete` has returned, the change outlives a crash of the process and of the host, as far
-      as the place keeps anything at all (memory does not).
+      as the place keeps anything at all (memory does not); a `write` that need not be `flushed`, of the process alone.
     * When one of them raises `Unavailable`, the change was made whole or not at all, and it may not be known which (an
       answer was lost, a disk failed at the last step). Read before you do it again. When one of them raises anything
       else, the key is as it was.
@@ -42,7 +42,7 @@ class ByteStore(Protocol):
             NotFound: There is nothing under this key.
         """
 
-    def write(self, key: str | Callable[[], str], source: bytes | Iterable[bytes]) -> None:
+    def write(self, key: str | Callable[[], str], source: bytes | Iterable[bytes], *, flushed: bool = True) -> None:
         """Put bytes, or all pieces of a source, under a key, in place of what may be there.
 
         A key that is known only when the last piece has come (the hash of them all) is a function: it is called after
@@ -51,6 +51,12 @@ class ByteStore(Protocol):
         The pieces become visible together after the last one. When the source raises, its exception comes through
         and the key is as it was. (Not an `OSError`: a store could take it for its own. A source turns it into an
         error of undrift.)
+
+        Args:
+            key: Where.
+            source: What.
+            flushed: Whether it has to outlive a crash of the host. Without, what is found after one may be damaged:
+                for what is looked at again before anybody relies on it.
 
         Raises:
             Conflict: The key lies below or above another one, and the store cannot hold both.

@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from undrift.blobs.objects import Objects, check_digest
 from undrift.blobs.ports import ByteStore
-from undrift.core.errors import Corrupt, Invalid, NotFound
+from undrift.core.errors import Invalid, NotFound, Unavailable
 
 __all__ = ["MOST_PARTS", "Part", "Uploads"]
 
@@ -93,7 +93,8 @@ class Uploads:
                 size += len(piece)
                 yield piece
 
-        self._store.write(lambda: f"{_folder(name)}/{number:05d}-{hasher.hexdigest()}", hashed())
+        # Looked at again when the upload is completed, and sent again if a crash of the host has damaged it.
+        self._store.write(lambda: f"{_folder(name)}/{number:05d}-{hasher.hexdigest()}", hashed(), flushed=False)
         return Part(number, hasher.hexdigest(), size)
 
     def parts(self, name: str) -> list[Part]:
@@ -115,7 +116,7 @@ class Uploads:
         Raises:
             NotFound: There is no such upload.
             Invalid: A part is not there, or the whole has another digest.
-            Corrupt: A part is not any more what arrived.
+            Unavailable: A part is not any more what arrived; it was removed, so that it can be sent again.
         """
         self._note(name)
         there = {(part.number, part.digest) for part in self.parts(name)}
@@ -126,7 +127,12 @@ class Uploads:
                     next_step="Send it, then complete the upload again.",
                     part=number,
                 )
-        stored = self._objects.put_stream(self._joined(name, digests), digest=digest)
+        try:
+            stored = self._objects.put_stream(self._joined(name, digests, checked=digest is None), digest=digest)
+        except Invalid:  # not what it has to be: perhaps for the sake of a part
+            for _ in self._joined(name, digests, checked=True):
+                pass
+            raise
         self.abort(name)
         return stored
 
@@ -145,14 +151,21 @@ class Uploads:
                     swept += 1
         return swept
 
-    def _joined(self, name: str, digests: Sequence[str]) -> Iterator[bytes]:
+    def _joined(self, name: str, digests: Sequence[str], *, checked: bool) -> Iterator[bytes]:
         for number, digest in enumerate(digests, 1):
             hasher = blake3()
-            for piece in self._store.read(f"{_folder(name)}/{number:05d}-{digest}"):
-                hasher.update(piece)
+            key = f"{_folder(name)}/{number:05d}-{digest}"
+            for piece in self._store.read(key):
+                if checked:
+                    hasher.update(piece)
                 yield piece
-            if hasher.hexdigest() != digest:
-                raise Corrupt(f"Part {number} of the upload was altered.", next_step="Upload it anew.", part=number)
+            if checked and hasher.hexdigest() != digest:
+                self._store.delete(key)
+                raise Unavailable(
+                    f"Part {number} of the upload was damaged while it lay here, and is gone.",
+                    next_step="Send it again, then complete the upload again.",
+                    part=number,
+                )
 
     def _note(self, name: str) -> _Note:
         try:

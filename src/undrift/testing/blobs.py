@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from undrift.blobs import ByteStore, Commit, Entry, Part, Repository, Source
-from undrift.core.errors import Conflict, Corrupt, Invalid, NotFound
+from undrift.core.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
 from undrift.core.hashing import hash_bytes
 
 __all__ = ["ByteStoreContract", "RepositoryContract"]
@@ -593,14 +593,17 @@ class RepositoryContract:
             repository.uploads.put_part("0" * 32, 1, cut())
         assert repository.uploads.parts("0" * 32) == []
 
-    def test_an_altered_part_is_refused(self, repository: Repository, store: ByteStore) -> None:
+    def test_a_damaged_part_is_refused_and_can_be_sent_again(self, repository: Repository, store: ByteStore) -> None:
         """And no object is made of it."""
         repository.uploads.begin("0" * 32, "", _moment(1))
         part = repository.uploads.put_part("0" * 32, 1, iter([b"right"]))
         store.write(f"uploads/{'0' * 32}/00001-{part.digest}", b"wrong")
-        with pytest.raises(Corrupt, match="Part 1"):
+        with pytest.raises(Unavailable, match="Part 1"):
             repository.uploads.complete("0" * 32, [part.digest])
         assert list(store.list("objects")) == []
+        assert repository.uploads.parts("0" * 32) == []
+        repository.uploads.put_part("0" * 32, 1, iter([b"right"]))
+        assert repository.uploads.complete("0" * 32, [part.digest]) == (hash_bytes(b"right"), 5)
 
     def test_what_was_left_is_swept_and_what_is_given_up_is_removed(
         self, repository: Repository, store: ByteStore

@@ -59,16 +59,18 @@ class LocalStore:
             with file:
                 return iter((os.pread(file.fileno(), left, start),))
 
-    def write(self, key: str | Callable[[], str], source: bytes | Iterable[bytes]) -> None:
+    def write(self, key: str | Callable[[], str], source: bytes | Iterable[bytes], *, flushed: bool = True) -> None:
         """Put bytes, or all pieces of a source, under a key."""
         if isinstance(key, str):
             parse_key(key)
-        with explained(self._root), self._new_file((source,) if isinstance(source, bytes) else source) as new_file:
+        pieces = (source,) if isinstance(source, bytes) else source
+        with explained(self._root), self._new_file(pieces, flushed=flushed) as new_file:
             path = self._path(key if isinstance(key, str) else key())
             self._settle_below(path)
             with self._locked():
                 self._rename(new_file, path)
-            sync_folder(path.parent)
+            if flushed:
+                sync_folder(path.parent)
 
     def size(self, key: str) -> int | None:
         """Return how many bytes are under a key; None when there is nothing."""
@@ -142,10 +144,10 @@ class LocalStore:
                     yield below, entry.stat().st_size
 
     @contextmanager
-    def _new_file(self, pieces: Iterable[bytes]) -> Iterator[Path]:
+    def _new_file(self, pieces: Iterable[bytes], *, flushed: bool = True) -> Iterator[Path]:
         self._settle(self._temporary)
         path = self._temporary / secrets.token_hex(16)
-        with written(path, pieces):
+        with written(path, pieces, flushed=flushed):
             yield path
 
     def _rename(self, new_file: Path, path: Path) -> None:

@@ -28,7 +28,13 @@ class MemoryStore:
             raise NotFound(f"There is nothing under {key!r} in {self!r}.", key=key)
         return iter((data[start : None if length is None else start + length],))
 
-    def write(self, key: str | Callable[[], str], source: bytes | Iterable[bytes]) -> None:
+    def write(
+        self,
+        key: str | Callable[[], str],
+        source: bytes | Iterable[bytes],
+        *,
+        flushed: bool = True,  # noqa: ARG002 - memory keeps nothing
+    ) -> None:
         """Put bytes, or all pieces of a source, under a key."""
         if isinstance(key, str):
             parse_key(key)

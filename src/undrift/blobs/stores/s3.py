@@ -105,7 +105,13 @@ class S3Store:
                 raise NotFound(f"There is nothing under {key!r} in {self!r}.", key=key) from None
         return self._pieces(found, key)
 
-    def write(self, key: str | Callable[[], str], source: bytes | Iterable[bytes]) -> None:
+    def write(
+        self,
+        key: str | Callable[[], str],
+        source: bytes | Iterable[bytes],
+        *,
+        flushed: bool = True,  # noqa: ARG002 - a bucket keeps all alike
+    ) -> None:
         """Put bytes, or all pieces of a source, under a key."""
         if isinstance(key, str):
             self._write(parse_key(key), source)
