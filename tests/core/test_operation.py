@@ -146,6 +146,15 @@ def test_the_same_key_gives_the_same_answer_and_one_change(ctx, make_ctx):
     assert len(types(ctx)) == len(calls) == 1
 
 
+def test_a_key_is_refused_for_another_request_of_the_same_operation(ctx):
+    first = add(ctx.once("key"), Add("x"))
+    with pytest.raises(Conflict, match="used for another request of") as refused:
+        add(ctx.once("key"), Add("y"))
+    assert "choose another key" in refused.value.next_step
+    assert add(ctx.once("key"), Add("x")) == first
+    assert add(ctx.once("other"), Add("y")) == Added("y", 2)
+
+
 def test_an_operation_without_an_answer_happens_once_too(ctx):
     assert remove(ctx.once("key"), Add("x")) is None
     assert remove(ctx.once("key"), Add("x")) is None

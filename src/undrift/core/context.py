@@ -43,10 +43,17 @@ class EventDraft(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What an operation answered under an idempotency key: its name, and the answer as JSON."""
+    """What an operation answered under an idempotency key.
+
+    Attributes:
+        operation: Its name.
+        body: The answer as JSON.
+        request: The hash of what was asked; None where it is not known.
+    """
 
     operation: str
     body: bytes
+    request: str | None = None
 
 
 class Policy(Protocol):

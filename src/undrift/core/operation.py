@@ -68,6 +68,7 @@ class Operation(Generic[I, O]):
         check_idempotency_key(key)
         # Another actor may have thought of the same key: it is another call, and its answer is not for everybody.
         kept = hash_value([ctx.actor.kind, ctx.actor.name, key])
+        asked = hash_value(request)
         # The key is not handed on: operations called inside are part of this one.
         ctx.idempotency_key = None
         try:
@@ -76,9 +77,14 @@ class Operation(Generic[I, O]):
                 if known is not None:
                     if known.operation != self.name:
                         raise Conflict(f"The idempotency key {key!r} was used for {known.operation}, not {self.name}.")
+                    if known.request not in {None, asked}:
+                        raise Conflict(
+                            f"The idempotency key {key!r} was used for another request of {self.name}.",
+                            next_step="A key names one request: send the same one again, or choose another key.",
+                        )
                     return msgspec.json.decode(known.body, type=self.output)
                 answer = self.handler(ctx, request)
-                ctx.database.remember(tx, kept, Answer(self.name, msgspec.json.encode(answer)), ctx.now())
+                ctx.database.remember(tx, kept, Answer(self.name, msgspec.json.encode(answer), asked), ctx.now())
                 return answer
         finally:
             ctx.idempotency_key = key

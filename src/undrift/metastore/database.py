@@ -175,12 +175,15 @@ class SqlDatabase:
         if tx.dialect.name == "postgresql":
             # Two hubs may be asked the same at once: the second waits here until the first has answered.
             tx.execute(_LOCK_KEY, {"key": key})
-        row = tx.execute(sa.select(answers.c.operation, answers.c.body).where(answers.c.key == key)).one_or_none()
-        return None if row is None else Answer(row.operation, row.body)
+        row = tx.execute(
+            sa.select(answers.c.operation, answers.c.request, answers.c.body).where(answers.c.key == key)
+        ).one_or_none()
+        return None if row is None else Answer(row.operation, row.body, row.request)
 
     def remember(self, tx: sa.Connection, key: str, answer: Answer, at: datetime) -> None:
         """Keep an answer under its idempotency key, in the transaction of the change."""
-        tx.execute(sa.insert(answers).values(key=key, operation=answer.operation, body=answer.body, at=at))
+        values = {"key": key, "operation": answer.operation, "request": answer.request, "body": answer.body, "at": at}
+        tx.execute(sa.insert(answers).values(values))
 
     def close(self) -> None:
         """Close all connections."""

@@ -83,6 +83,7 @@ answers = sa.Table(
     metadata,
     sa.Column("key", sa.String(200), primary_key=True),
     sa.Column("operation", sa.String(100), nullable=False),
+    sa.Column("request", sa.String(64)),  # its hash; none for what was answered before it was kept
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("at", UtcTime, nullable=False),
 )

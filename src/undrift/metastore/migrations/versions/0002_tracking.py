@@ -41,6 +41,7 @@ def upgrade() -> None:
     _fill_points(tx)
     for name in _REBUILT:
         op.drop_table(f"{name}_before")
+    op.add_column("answers", sa.Column("request", sa.String(64)))
 
 
 _FILLS = (
