@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from undrift.blobs import Commit, Repository, open_store
 from undrift.blobs.claims import CLAIMS, ROUND, Claims, Round
-from undrift.blobs.collection import Digests, Root, collecting, mark, sweep
+from undrift.blobs.collection import Digests, Needed, Root, collecting, mark, sweep
 from undrift.core.clock import parse_time
 from undrift.core.errors import Conflict, Unavailable
 from undrift.core.hashing import hash_bytes
@@ -34,6 +34,9 @@ class Everything:
 
     def ripe(self, found):
         return {digest for digest, _ in found}
+
+    def forget(self, digests):
+        pass
 
     def confirm(self, digests):
         return set(digests) - self.wanted
@@ -50,7 +53,7 @@ def store(request, tmp_path):
 
 
 def needed_of(repository, *roots):
-    needed, lost = Digests(), []
+    needed, lost = Needed(), []
     mark(repository, [Root(digest, "any", "a test") for digest in roots], needed, lambda *one: lost.append(one))
     return needed, lost
 
@@ -103,7 +106,7 @@ def test_only_what_can_be_reached_stays(store):
 def test_a_look_removes_nothing(store):
     repository = Repository(store)
     repository.objects.put(b"one")
-    swept = sweep(repository, Digests(), Everything(), None)
+    swept = sweep(repository, Needed(), Everything(), None)
     assert (swept.removed, swept.freed_bytes, swept.objects) == (1, 3, 1)
     assert repository.objects.size(hash_bytes(b"one")) == 3
 
@@ -154,6 +157,29 @@ def test_a_tree_that_is_missing_is_told_and_stops_nothing(store):
     assert [digest for digest, _, _ in lost] == [below]
 
 
+@pytest.mark.parametrize("first", ["object", "tree"])
+def test_a_file_with_the_bytes_of_a_tree_does_not_hide_what_the_tree_names(store, first):
+    repository = Repository(store)
+    tree = repository.trees.edit(None, {"a/one": b"one"})
+    needed = Needed()
+    for kind in (first, "tree" if first == "object" else "object"):
+        mark(repository, [Root(tree, kind, "a test")], needed, lambda *_: None)
+    with collecting(store) as rounds:
+        assert sweep(repository, needed, Everything(), rounds).removed == 0
+    assert repository.trees.get(tree, "a/one") == b"one"
+
+
+def test_a_pack_stays_when_its_round_is_nearly_over(store, monkeypatch):
+    repository = Repository(store)
+    digests = [digest for digest, _ in repository.objects.put_many([b"x%d" % number for number in range(100)])]
+    monkeypatch.setattr("undrift.blobs.collection._MARGIN_S", 1000.0)
+    judge = Everything()
+    # A writer may have waited for as long as it could, and found all of them there.
+    assert collect(repository, *digests[:10], judge=judge).removed == 0
+    assert sorted(judge.back) == sorted(digests[10:])
+    assert None not in Repository(store).objects.measure(digests)
+
+
 def test_what_the_judge_wants_in_the_last_moment_stays(store):
     repository = Repository(store)
     one = repository.objects.put(b"one")
@@ -188,6 +214,33 @@ def test_who_relies_on_what_is_there_claims_it_and_keeps_it(store):
     assert len(list(store.list(CLAIMS))) == 1
     assert collect(writer).removed == 0
     assert writer.objects.get(hash_bytes(b"one")) == b"one"
+
+
+def test_who_stores_a_stream_that_is_there_claims_it_and_keeps_it(store):
+    Repository(store).objects.put(b"one")
+    writer = Repository(store)
+    assert writer.objects.put_stream(iter((b"o", b"ne"))) == (hash_bytes(b"one"), 3)
+    assert len(list(store.list(CLAIMS))) == 1
+    assert collect(writer).removed == 0
+    assert writer.objects.get(hash_bytes(b"one")) == b"one"
+
+
+@pytest.mark.parametrize("how", ["many", "one", "stream"])
+def test_a_process_that_begins_finds_claims_and_keeps_what_others_have_packed(store, how):
+    many = [f"{number}".encode() for number in range(40)]
+    Repository(store).objects.put_many(many)
+    keys = set(store.list("objects")) | set(store.list("packs"))
+    objects = Repository(store).objects
+    if how == "many":
+        objects.put_many(many)
+    elif how == "one":
+        objects.put(b"7")
+    else:
+        objects.put_stream(iter((b"7",)))
+    assert set(store.list("objects")) | set(store.list("packs")) == keys
+    assert len(list(store.list(CLAIMS))) == 1
+    collect(Repository(store))
+    assert Repository(store).objects.get(hash_bytes(b"7")) == b"7"
 
 
 def test_a_claimed_folder_keeps_all_below_it(store):
@@ -314,9 +367,9 @@ def test_a_collection_that_was_killed_is_done_again(tmp_path):
         f"""
         from tests_killed import Everything
         from undrift.blobs import Repository, open_store
-        from undrift.blobs.collection import Digests, collecting, sweep
+        from undrift.blobs.collection import Needed, collecting, sweep
         repository = Repository(open_store({str(folder)!r}))
-        needed = Digests(); needed.add({kept!r})
+        needed = Needed(); needed.add({kept!r})
         with collecting(repository.store) as rounds:
             sweep(repository, needed, Everything(), rounds, progress=lambda one: print(one.removed, flush=True))
         """
@@ -324,6 +377,7 @@ def test_a_collection_that_was_killed_is_done_again(tmp_path):
     (tmp_path / "tests_killed.py").write_text(
         "class Everything:\n"
         "    def ripe(self, found): return {d for d, _ in found}\n"
+        "    def forget(self, digests): pass\n"
         "    def confirm(self, digests): return set(digests)\n"
         "    def spared(self, digests): pass\n"
     )

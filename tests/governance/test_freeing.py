@@ -14,12 +14,14 @@ import sqlalchemy as sa
 
 from undrift import data, events, governance, tracking
 from undrift.blobs import Repository, open_store
-from undrift.core import ReplayClock
+from undrift.blobs.claims import ROUND
+from undrift.blobs.collection import Rounds
+from undrift.core import Context, ReplayClock
 from undrift.core.errors import Conflict, Invalid, NotFound
 from undrift.core.hashing import hash_bytes
 from undrift.metastore import metadata
 from undrift.project import snapshot_code
-from undrift.tracking import artifacts
+from undrift.tracking import artifacts, stored
 
 DAY = timedelta(days=1)
 
@@ -162,6 +164,13 @@ def test_a_hold_needs_something_that_is_there_and_a_reason(ctx):
         governance.hold(ctx, governance.HoldSubject("flights", "runs/x", "why"))
     with pytest.raises(NotFound, match="no version 1"):
         governance.hold(ctx, governance.HoldSubject("flights", "models/late/1", "why"))
+    run = start(ctx, 1, {})
+    for subject in (f"runs/{2:032x}", "experiments/77", f"logged_models/m-{1:032x}", f"objects/{1:064x}"):
+        with pytest.raises(NotFound):
+            governance.hold(ctx, governance.HoldSubject("flights", subject, "why"))
+    for subject in (f"runs/{run.id}", f"experiments/{run.experiment_id}"):
+        with pytest.raises(NotFound):
+            governance.hold(ctx, governance.HoldSubject("trains", subject, "why"))
     with pytest.raises(Invalid, match="reason"):
         governance.hold(ctx, governance.HoldSubject("flights", f"runs/{1:032x}", " "))
     with pytest.raises(NotFound):
@@ -255,6 +264,83 @@ def test_what_is_missing_already_is_listed_and_stops_nothing(ctx):
         governance.Kept(hash_bytes(b"gone"), f"run {run.id}"),
         governance.Kept(hash_bytes(b"gone too"), f"artifact {other.id}/c"),
     )
+
+
+def test_nothing_is_written_to_the_database_while_writers_wait_for_the_end_of_a_round(ctx, monkeypatch):
+    """A writer may claim within a transaction, and has the database locked while it waits."""
+    delete(ctx, start(ctx, 1, {"a": b"mine"}))
+    entries = {f"{number}": b"%d" % number for number in range(20)}
+    run = start(ctx, 2, {})
+    stored = ctx.repository.objects.put_many(entries.values())
+    made = [artifacts.PutArtifact(path, *one) for path, one in zip(entries, stored, strict=True)]
+    artifacts.put_artifacts(ctx, artifacts.PutArtifacts(run.id, tuple(made)))
+    delete(ctx, run)
+    pass_days(ctx, 8)
+    begin, store, within = ctx.database.begin, ctx.repository.store, []
+
+    def watched():
+        within.append(store.size(ROUND) is not None)
+        return begin()
+
+    monkeypatch.setattr(ctx.database, "begin", watched)
+    freed = free(ctx)
+    assert (freed.runs, freed.objects) == (2, 21)
+    assert within
+    assert not any(within)
+
+
+def test_the_log_of_another_workspace_stays(ctx):
+    content = ctx.repository.objects.put(b'{"type": "run.started"}')
+    tracking.import_logbook(ctx, tracking.ImportLogbook("flights", "there", content, 1))
+    free(ctx)
+    pass_days(ctx, 3)
+    assert free(ctx).objects == 0
+    assert there(ctx, b'{"type": "run.started"}')
+
+
+def test_a_deleted_file_that_looks_like_a_tree_takes_nothing_along(ctx):
+    new = b"written a moment ago"
+    tree = ctx.repository.trees.edit(None, {"a": new})
+    delete(ctx, start(ctx, 1, {"tree.json": ctx.repository.objects.get(tree)}))
+    pass_days(ctx, 8)
+    assert free(ctx).objects == 1
+    assert there(ctx, new)
+
+
+def test_what_is_held_while_storage_is_freed_stays(ctx, monkeypatch):
+    runs = [start(ctx, number, {"a": b"mine %d" % number}) for number in (1, 2)]
+    for run in runs:
+        delete(ctx, run)
+    pass_days(ctx, 8)
+    find = stored.doomed_runs
+    other = Context(
+        actor=ctx.actor,
+        clock=ctx.clock,
+        database=ctx.database,
+        repository=ctx.repository,
+        policy=ctx.policy,
+        events=ctx.events,
+    )
+
+    def find_and_hold(*given):
+        found = find(*given)
+        governance.hold(other, governance.HoldSubject("flights", f"runs/{runs[0].id}", "court case 7"))
+        return found
+
+    monkeypatch.setattr(stored, "doomed_runs", find_and_hold)
+    assert free(ctx).removed == (f"run {runs[1].id} ({runs[1].name})",)
+    assert there(ctx, b"mine 1")
+    assert not there(ctx, b"mine 2")
+
+
+def test_the_one_who_frees_stays_so_while_it_looks_for_what_is_needed(ctx, monkeypatch):
+    start(ctx, 1, {"a": b"mine"})
+    monkeypatch.setattr("undrift.blobs.collection._LOCK_S", 0.0)  # over at once unless it is renewed
+    renewed = []
+    lock = Rounds.lock
+    monkeypatch.setattr(Rounds, "lock", lambda self: renewed.append(lock(self)))
+    free(ctx)
+    assert len(renewed) > 1
 
 
 def test_it_is_written_into_the_log(ctx):

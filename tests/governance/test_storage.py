@@ -8,6 +8,7 @@ import pytest
 
 from undrift import governance, registry, tracking
 from undrift.core import ReplayClock
+from undrift.core.errors import NotFound
 from undrift.tracking import artifacts
 
 
@@ -89,6 +90,44 @@ def test_model_versions_are_measured_by_their_trees(ctx):
     register(ctx, tree)
     (share,) = explain(ctx).shares
     assert (share.kind, share.things, share.logical_bytes) == ("model versions", 1, 1000)
+
+
+def test_a_version_made_of_the_artifacts_of_a_run_is_counted_once(ctx):
+    files = {"weights.bin": b"m" * 100, "MLmodel": b"d" * 900}
+    run_with(ctx, 1, files)
+    register(ctx, ctx.repository.trees.edit(None, files))
+    register(ctx, ctx.repository.trees.edit(None, files | {"more": b"x" * 50}))
+    explained = explain(ctx)
+    versions = next(share for share in explained.shares if share.kind == "model versions")
+    assert (versions.logical_bytes, versions.physical_bytes) == (2050, 1050)
+    assert (explained.logical_bytes, explained.physical_bytes) == (3050, 1050)
+
+
+def test_newer_versions_of_other_projects_hide_nothing(ctx, monkeypatch):
+    monkeypatch.setattr("undrift.governance.operations._MOST_VERSIONS", 1)
+    register(ctx, ctx.repository.trees.edit(None, {"weights.bin": b"m" * 100}))
+    ctx.clock.advance_to(ctx.now() + timedelta(days=1))
+    registry.register_model(ctx, registry.RegisterModel("trains", "late", "ops@example.com"))
+    tree = ctx.repository.trees.edit(None, {"weights.bin": b"n" * 100})
+    registry.register_version(ctx, registry.RegisterVersion(project="trains", model="late", artifact=tree))
+    assert explain(ctx, project="flights").logical_bytes == 100
+
+
+def test_a_tree_that_is_damaged_stops_no_explanation(ctx):
+    tree = ctx.repository.trees.edit(None, {"weights.bin": b"m" * 100})
+    register(ctx, tree)
+    run_with(ctx, 1, {"a": b"x" * 10})
+    ctx.repository.store.write(f"objects/{tree[:2]}/{tree[2:]}", b"altered")
+    assert explain(ctx).logical_bytes == 10
+
+
+def test_a_version_whose_bytes_are_gone_cannot_be_held(ctx):
+    register(ctx, ctx.repository.trees.edit(None, {"weights.bin": b"m" * 100}))
+    delete_version(ctx, 1)
+    ctx.clock.advance_to(ctx.now() + timedelta(days=8))
+    governance.free_storage(ctx, governance.FreeStorage(dry_run=False))
+    with pytest.raises(NotFound, match="not in the store any more"):
+        governance.hold(ctx, governance.HoldSubject("flights", "models/late/1", "the auditors ask for it"))
 
 
 def test_a_deleted_version_gives_up_its_bytes_and_keeps_its_place_in_the_history(ctx):

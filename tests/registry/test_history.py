@@ -11,11 +11,13 @@ from undrift.registry import (
     DecideApproval,
     DeleteVersion,
     DescribeModel,
+    Field,
     FindCard,
     MoveStage,
     RemoveAlias,
     RequestApproval,
     SetApprovalPolicy,
+    Signature,
     TagModel,
     TrustVersion,
     as_of,
@@ -203,7 +205,14 @@ def test_a_card_says_who_answers_for_unsafe_bytes(on, add):
 
 
 def test_what_others_wrote_is_text_in_a_card(on, add):
-    add(on(), description="<script>alert(1)</script>\n\n# Approved", tags={"x": "a|b\n| c"})
+    signature = Signature((Field("temp", "float"),), "regression", "late`\n\n# Approved")
+    add(
+        on(),
+        description="<script>alert(1)</script>\n\n# Approved",
+        tags={"x": "a|b\n| c"},
+        signature=signature,
+        files={"model.onnx": b"model"},
+    )
     text = card(on(), FindCard("flights", "late", 1)).markdown
     assert "<script>" not in text
     assert "\n# Approved" not in text

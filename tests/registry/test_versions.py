@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from undrift.blobs import Repository
+from undrift.blobs.collection import Needed, collecting, sweep
 from undrift.core import new_id
-from undrift.core.errors import Conflict, Forbidden, Invalid, NotFound
+from undrift.core.errors import Conflict, Corrupt, Forbidden, Invalid, NotFound
 from undrift.registry import (
     DeleteVersion,
     DescribeVersion,
@@ -215,6 +217,46 @@ def test_the_signature_is_read_from_an_mlmodel_file_with_what_may_be_missing(on,
     ]
     assert made.raw_signature["outputs"] == '[{"type": "double", "required": true}]'
     assert find(on(), 1) == made
+
+
+def test_a_version_keeps_its_bytes_from_whoever_collects_just_then(on, add, repository):
+    """They were stored days ago, nothing has named them since, and somebody is about to remove them."""
+    files = {"model.onnx": b"model", "data/more": b"more"}
+    tree = repository.trees.edit(None, files)
+    profile = repository.objects.put(b"profile")
+    ctx = on()
+    ctx.repository = Repository(repository.store)
+    needed = Needed()  # as it was found before the version was registered
+    version = add(ctx, artifact=tree, reference_profile=profile)
+
+    class Judge:
+        def ripe(self, found):
+            return {digest for digest, _ in found}
+
+        def forget(self, digests):
+            pass
+
+        def confirm(self, digests):
+            return set(digests) - {version.artifact, version.reference_profile}
+
+        def spared(self, digests):
+            pass
+
+    with collecting(repository.store) as rounds:
+        sweep(repository, needed, Judge(), rounds)
+    again = Repository(repository.store)
+    assert {path: again.objects.get(entry.digest) for path, entry in again.trees.walk(tree)} == files
+    assert again.objects.get(profile) == b"profile"
+
+
+@pytest.mark.parametrize("gone", ["model.onnx", "data", "profile"])
+def test_a_version_of_which_bytes_are_missing_is_not_registered(on, add, repository, gone):
+    tree = repository.trees.edit(None, {"model.onnx": b"model", "data/more": b"more"})
+    profile = repository.objects.put(b"profile")
+    digest = profile if gone == "profile" else repository.trees.find(tree, gone).digest
+    repository.store.delete(f"objects/{digest[:2]}/{digest[2:]}")
+    with pytest.raises((NotFound, Corrupt)):
+        add(on(), artifact=tree, reference_profile=profile)
 
 
 def test_bytes_that_could_run_code_are_loaded_only_when_a_person_answers_for_them(on, add, told):

@@ -31,7 +31,7 @@ from undrift.blobs.ports import ByteStore
 from undrift.blobs.repository import Repository
 from undrift.core.errors import Conflict, Corrupt, Invalid, NotFound, UndriftError
 
-__all__ = ["Digests", "Judge", "Root", "Rounds", "Swept", "collecting", "mark", "sweep"]
+__all__ = ["Digests", "Judge", "Needed", "Root", "Rounds", "Swept", "collecting", "mark", "sweep"]
 
 T = TypeVar("T")
 
@@ -92,6 +92,19 @@ class Digests:
         return run[at : at + _BYTES] == raw
 
 
+class Needed(Digests):
+    """What is needed.
+
+    Attributes:
+        opened: Of this, all that can be reached is needed, too. Bytes that somebody stored as a file may be those of a
+            tree: that the file is needed does not say so of what the tree names.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = Digests()
+
+
 class _Run:
     def __init__(self, run: bytes) -> None:
         self._run = run
@@ -127,8 +140,14 @@ class Judge(Protocol):
             found: Digests and sizes in bytes of objects that nothing needs now.
         """
 
+    def forget(self, digests: Sequence[str]) -> None:
+        """Forget since when these are not needed: should one come back, it is not the old one."""
+
     def confirm(self, digests: Sequence[str]) -> set[str]:
-        """Look once more whether anything needs these; return those that may go, and forget them."""
+        """Look once more whether anything needs these, and return those that may go.
+
+        This must wait for no writer: it is asked within a round, and writers wait for its end.
+        """
 
     def spared(self, digests: Sequence[str]) -> None:
         """Take those back that were to go and did not."""
@@ -143,7 +162,7 @@ class Swept(msgspec.Struct):
         needed: How many of them are needed.
         removed: How many went, or would go.
         freed_bytes: How many bytes the store is smaller by, or would be.
-        later: How many are not needed, but not for long enough yet.
+        later: How many are not needed, but not for long enough yet, or in a pack that mostly is.
         later_bytes: How many bytes those are.
         packs_removed: How many packs went, or would go.
         packs_rewritten: How many were made anew without what is not needed.
@@ -166,7 +185,7 @@ class Swept(msgspec.Struct):
     errors: list[str] = msgspec.field(default_factory=list)
 
 
-def mark(repository: Repository, roots: Iterable[Root], needed: Digests, lost: Callable[[str, str, str], None]) -> None:
+def mark(repository: Repository, roots: Iterable[Root], needed: Needed, lost: Callable[[str, str, str], None]) -> None:
     """Add everything that can be reached from the roots to what is needed.
 
     Args:
@@ -179,7 +198,8 @@ def mark(repository: Repository, roots: Iterable[Root], needed: Digests, lost: C
         waiting = [root]
         while waiting:
             one = waiting.pop()
-            if not needed.add(one.digest) or one.kind == "object":
+            needed.add(one.digest)
+            if one.kind == "object" or not needed.opened.add(one.digest):
                 continue
             try:
                 waiting.extend(_below(repository, one))
@@ -294,7 +314,7 @@ def collecting(store: ByteStore) -> Iterator[Rounds]:
 
 def sweep(
     repository: Repository,
-    needed: Digests,
+    needed: Needed,
     judge: Judge,
     rounds: Rounds | None,
     *,
@@ -336,7 +356,7 @@ class _Sweep:
     def __init__(
         self,
         repository: Repository,
-        needed: Digests,
+        needed: Needed,
         judge: Judge,
         rounds: Rounds | None,
         swept: Swept,
@@ -360,6 +380,7 @@ class _Sweep:
         if self._rounds is None:
             self._gone(ripe, sizes)
             return
+        self._judge.forget(ripe)
         with self._rounds.round() as claims:
             going = self._confirmed(ripe, claims)
             with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -384,17 +405,14 @@ class _Sweep:
             self._swept.later_bytes += dead
             return
         if self._rounds is not None:
+            self._judge.forget(ripe)
             with self._rounds.round() as claims:
                 going = self._confirmed(ripe, claims)
-                if len(going) < len(ripe):
-                    self._judge.spared(going)  # looked at again next time, by what is claimed then
-                    return
-                try:
-                    self._rewrite(packs, name, records, set(going))
-                except UndriftError as error:
-                    self._judge.spared(going)
-                    self._failed(error)
-                    return
+                # Where some are claimed it is looked at again next time, by what is claimed then.
+                done = len(going) == len(ripe) and self._rewritten(packs, name, records, set(going))
+            if not done:
+                self._judge.spared(going)
+                return
         self._swept.packs_removed += 1
         self._swept.packs_rewritten += not whole
         heads = FRAME_HEAD.size * len(ripe)
@@ -406,23 +424,34 @@ class _Sweep:
         if not (ripe := self._ripe({name: size})):
             return
         if self._rounds is not None:
+            self._judge.forget(ripe)
             with self._rounds.round() as claims:
                 if not self._confirmed(ripe, claims) or self._repository.store.size(f"indexes/{name}") is not None:
+                    return
+                if self._late():
                     return
                 self._repository.store.delete(f"packs/{name}")
         self._swept.packs_removed += 1
         self._swept.freed_bytes += size
 
-    def _rewrite(self, packs: Packs, name: str, records: dict[str, tuple[int, int]], going: set[str]) -> None:
-        if len(going) < len(records):
-            body = b"".join(self._repository.store.read(f"packs/{name}"))
-            rest = [
-                (digest, body[start : start + length])
-                for digest, (start, length) in records.items()
-                if digest not in going
-            ]
-            packs.write(rest)
-        packs.drop(name)
+    def _rewritten(self, packs: Packs, name: str, records: dict[str, tuple[int, int]], going: set[str]) -> bool:
+        """Make a pack anew without what goes; returns whether the old one is gone."""
+        try:
+            if len(going) < len(records):
+                body = b"".join(self._repository.store.read(f"packs/{name}"))
+                rest = [
+                    (digest, body[start : start + length])
+                    for digest, (start, length) in records.items()
+                    if digest not in going
+                ]
+                packs.write(rest)
+            if self._late():
+                return False
+            packs.drop(name)
+        except UndriftError as error:
+            self._failed(error)
+            return False
+        return True
 
     def _count(self, found: Sequence[tuple[str, int]]) -> None:
         for digest, _ in found:
@@ -449,8 +478,7 @@ class _Sweep:
         return sorted(self._judge.confirm(free)) if free else []
 
     def _remove(self, digest: str) -> bool:
-        assert self._rounds is not None  # noqa: S101 - only asked when something is to be removed
-        if time.time() > self._rounds.until - _MARGIN_S:
+        if self._late():
             return False
         try:
             self._repository.store.delete(f"objects/{digest[:2]}/{digest[2:]}")
@@ -458,6 +486,11 @@ class _Sweep:
             self._failed(error)
             return False
         return True
+
+    def _late(self) -> bool:
+        """Say whether the round is nearly over: whoever claims then waits for it no longer."""
+        assert self._rounds is not None  # noqa: S101 - only asked when something is to be removed
+        return time.time() > self._rounds.until - _MARGIN_S
 
     def _gone(self, digests: Sequence[str], sizes: dict[str, int], extra: int = 0) -> None:
         self._swept.removed += len(digests)

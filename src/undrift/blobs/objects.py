@@ -14,6 +14,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from blake3 import blake3
@@ -47,6 +48,10 @@ def check_digest(digest: str) -> str:
             next_step="A digest is 64 lower-case hexadecimal characters.",
         )
     return digest
+
+
+class _KeptError(Exception):
+    """What was about to be written is there already."""
 
 
 class Objects:
@@ -109,9 +114,15 @@ class Objects:
                     object=digest,
                 )
 
+        def key() -> str:
+            if self._kept_size(hasher.hexdigest()) == size:
+                raise _KeptError
+            return _key(hasher.hexdigest())
+
         if digest is None:
-            self._store.write(lambda: _key(hasher.hexdigest()), hashed())
-            self._claims.remember((hasher.hexdigest(),))
+            with suppress(_KeptError):
+                self._store.write(key, hashed())
+                self._claims.remember((hasher.hexdigest(),))
         elif self._kept_size(digest) is None:
             self._store.write(_key(digest), hashed())
             self._claims.remember((digest,))
@@ -213,6 +224,7 @@ class Objects:
         return [None if size is None else again[digest] for digest, size in zip(digests, sizes, strict=True)]
 
     def _kept_size(self, digest: str) -> int | None:
+        self._packs.keep_fresh()
         return self._still_there([digest], [self._known_size(digest)])[0]
 
     def _known_sizes(self, digests: Sequence[str]) -> list[int | None]:
@@ -235,6 +247,7 @@ class Objects:
     def _put_batch(self, batch: Sequence[bytes | Path], pool: ThreadPoolExecutor) -> list[tuple[str, int]]:
         small = [one for one in batch if isinstance(one, bytes) and len(one) <= PACKED_BYTES]
         digests = list(map(hash_bytes, small))
+        self._packs.keep_fresh()
         # One of another length is a damaged copy: writing it again heals it.
         new = {
             digest: data

@@ -7,13 +7,14 @@ An index that is damaged is made anew from its pack. To drop a pack, remove its 
 
 Every process keeps the indexes in memory, 44 bytes an object: sorted runs that are merged as they grow, so that there
 are few of them, and a look-up costs microseconds. It reads the indexes that others have written when it misses
-something, and not before.
+something, and before it stores something, unless it did so in the last quarter of an hour.
 """
 
 from __future__ import annotations
 
 import struct
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -35,6 +36,7 @@ _RECORD = struct.Struct(">32sII")  # on disk: digest, first byte, size
 _KNOWN = struct.Struct(">32sIII")  # in memory: digest, number of the pack, first byte, size
 _HEAD = b"undrift index 1\n"
 _DIGEST_BYTES = 32
+_FRESH_S = 900.0
 
 Place = tuple[str, int, int]
 """Where an object is: the pack's key, the first byte, the size."""
@@ -90,6 +92,7 @@ class Packs:
         self._store = store
         self._known = _Known()
         self._lock = threading.Lock()
+        self._refreshed_at = -_FRESH_S
 
     def write(self, objects: Sequence[tuple[str, bytes]]) -> None:
         """Store objects, each with its digest, in one pack; when this returns they outlive a crash."""
@@ -111,9 +114,20 @@ class Packs:
         """Return where an object is, as far as this process knows."""
         return self._known.find(bytes.fromhex(digest))
 
+    def keep_fresh(self) -> None:
+        """Learn of the packs that others have written, unless that was done a short while ago.
+
+        Whoever stores something has to know whether it is there already: then it is claimed, for it may not have been
+        needed for long, and is about to be removed (`undrift.blobs.claims`). That takes a day, so that what others
+        have packed in the last minutes does not matter.
+        """
+        if time.monotonic() - self._refreshed_at >= _FRESH_S:
+            self.refresh()
+
     def refresh(self) -> bool:
         """Learn of the packs that others have written or removed, and say whether there were any."""
         with self._lock:
+            self._refreshed_at = time.monotonic()
             there = {key.removeprefix("indexes/") for key, _ in self._store.list("indexes")}
             known = self._known if there.issuperset(self._known.names) else _Known()
             for name in sorted(there.difference(known.names)):

@@ -182,7 +182,10 @@ def _tell(freed: Freed) -> None:
     gone = ", ".join(f"{count} {what}" for count, what in counts if count) or "no runs, experiments and models"
     say(f"{size(freed.freed_bytes)} in {freed.objects} objects {done} freed; {gone} {done} removed.")
     if freed.later_objects:
-        say(f"{size(freed.later_bytes)} in {freed.later_objects} objects are not needed, but not for long enough yet.")
+        say(
+            f"{size(freed.later_bytes)} in {freed.later_objects} objects are not needed, and go later: not for long "
+            "enough yet, or packed with others of which most are needed."
+        )
     if freed.kept_objects:
         say(f"{freed.kept_objects} objects of what goes are kept, for others need them.")
     for heading, rows in (("Kept", freed.kept), ("Missing already", freed.missing)):

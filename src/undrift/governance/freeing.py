@@ -14,9 +14,12 @@ from contextlib import nullcontext
 from datetime import datetime, timedelta
 from itertools import groupby, islice
 
-from undrift.blobs.collection import Digests, Root, Rounds, Swept, collecting, mark, sweep
+import msgspec
+
+from undrift.blobs.collection import Digests, Needed, Root, Rounds, Swept, collecting, mark, sweep
 from undrift.core.context import Context
 from undrift.core.errors import NotFound, UndriftError
+from undrift.events import ListEvents, list_events
 from undrift.governance import records
 from undrift.governance.model import Freed, Kept
 from undrift.governance.stored import REFERENCES
@@ -68,7 +71,7 @@ class _Freeing:
         self._doomed = Doomed(self._now - older_than, held, project, with_models)
         self._ripe_before = self._now - max(SHORTEST_WAIT, min(older_than, WAIT))
         self._given = _Growing()
-        self._needed = Digests()
+        self._needed = Needed()
         self._removed: list[str] = []
         self._missing: list[Kept] = []
         self._missing_count = 0
@@ -131,7 +134,9 @@ class _Freeing:
             there = {one.id: self._there(f"{what} {one.id}", named[one.id]) for one in batch}
             going = {one.id for one in batch}
             if not self._dry:
+                self._stay()
                 with self._ctx.begin() as tx:
+                    self._look_at_holds()
                     going = set(remove(tx, self._doomed, [one.id for one in batch]))
                     for one in batch:
                         if one.id in going:
@@ -159,7 +164,9 @@ class _Freeing:
             after = int(batch[-1].id)
             going = {int(one.id) for one in batch}
             if not self._dry:
+                self._stay()
                 with self._ctx.begin() as tx:
+                    self._look_at_holds()
                     going = set(tracking.remove_experiments(tx, self._doomed, sorted(going)))
                     for one in batch:
                         if int(one.id) in going:
@@ -184,6 +191,7 @@ class _Freeing:
             if self._dry:
                 count += 1
                 continue
+            self._stay()
             with self._ctx.begin() as tx:
                 if records.give_up(tx, holder, self._now):
                     records.add_unneeded(tx, self._doomed.before, sizes)
@@ -193,8 +201,10 @@ class _Freeing:
     def _there(self, holder: str, named: dict[str, int]) -> dict[str, int]:
         """Return the sizes of those objects that are in the store, with all below trees; note those that are not."""
         digests = [digest for digest in named if records.is_digest(digest)]
-        # What another of them named before was noted then.
-        mark(self._ctx.repository, (Root(one, "any", holder) for one in digests), self._given, lambda *_: None)
+        # A file of which the size is known is no tree, whatever its bytes say. What another of them named before was
+        # noted then.
+        roots = (Root(one, "object" if named[one] else "any", holder) for one in digests)
+        mark(self._ctx.repository, roots, self._given, lambda *_: None)
         fresh, self._given.fresh = self._given.fresh, []
         sizes: dict[str, int] = {}
         for digest, size in zip(fresh, self._ctx.repository.objects.measure(fresh), strict=True):
@@ -204,7 +214,18 @@ class _Freeing:
                 self._lost(digest, holder)
         return sizes
 
+    def _stay(self) -> None:
+        """Stay the one who collects, however long this takes."""
+        if self._rounds is not None:
+            self._rounds.lock()
+
+    def _look_at_holds(self) -> None:
+        """Keep what somebody holds since this began, too."""
+        held, self._held_objects = held_now(self._ctx)
+        self._doomed = self._doomed._replace(held=held)
+
     def _mark(self) -> None:
+        self._look_at_holds()
         lost: list[tuple[str, str, str]] = []
         repository = self._ctx.repository
 
@@ -212,7 +233,9 @@ class _Freeing:
             if len(lost) < _SHOWN:
                 lost.append((digest, holder, reason))
 
-        mark(repository, self._roots(), self._needed, missing)
+        for root in self._roots():
+            self._stay()
+            mark(repository, (root,), self._needed, missing)
         for digest, holder, reason in lost:
             self._errors.append(f"{holder} names {digest}: {reason}")
 
@@ -227,10 +250,20 @@ class _Freeing:
                 self._errors.append(str(error))
         for digest in self._held_objects:
             yield Root(digest, "any", "a hold")
+        yield from self._logbooks()
         for reference in REFERENCES:
             with self._ctx.read() as tx:
                 for one in records.named(tx, reference, self._doomed):
                     yield Root(*one)
+
+    def _logbooks(self) -> Iterator[Root]:
+        """Give the logs of other workspaces that were brought in: only the log here names them."""
+        asked = ListEvents(subject="logbooks", type="logbook.imported", limit=1000)
+        while page := list_events(self._ctx, asked):
+            for event in page:
+                if records.is_digest(digest := event.subject.rpartition("/")[2]):
+                    yield Root(digest, "object", event.subject)
+            asked = msgspec.structs.replace(asked, before=page[-1].position)
 
     def _forget_needed(self) -> None:
         """Forget what was noted of objects that are needed again."""
@@ -305,7 +338,7 @@ class _Freeing:
             )
 
 
-class _Growing(Digests):
+class _Growing(Needed):
     """A set that also lists what was new since somebody took the list."""
 
     def __init__(self) -> None:
@@ -355,13 +388,13 @@ class _Judge:
         self._since = {digest: (since[digest], size) for digest, size in found if digest in ripe and digest in since}
         return ripe
 
-    def confirm(self, digests: Sequence[str]) -> set[str]:
-        with self._ctx.read() as tx:
-            again = records.needed_again(tx, REFERENCES, self._doomed, digests)
-        # Forgotten before they go: should one come back after a crash, it must not be taken for the old one.
+    def forget(self, digests: Sequence[str]) -> None:
         with self._ctx.begin() as tx:
             records.forget_unneeded(tx, digests)
-        return set(digests) - again
+
+    def confirm(self, digests: Sequence[str]) -> set[str]:
+        with self._ctx.read() as tx:
+            return set(digests) - records.needed_again(tx, REFERENCES, self._doomed, digests)
 
     def spared(self, digests: Sequence[str]) -> None:
         if digests:

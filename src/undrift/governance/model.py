@@ -129,7 +129,7 @@ class Freed(msgspec.Struct, frozen=True):
         stored_bytes: What was in the store before.
         kept_objects: How many objects of what was removed are kept, for others need them.
         kept: Who keeps what, at most a hundred.
-        later_objects: How many objects are not needed, but not for long enough yet.
+        later_objects: How many objects are not needed, but not for long enough yet, or in a pack that mostly is.
         later_bytes: How many bytes those are.
         missing_count: How many objects were missing already.
         missing: Which, and who names them, at most a hundred.

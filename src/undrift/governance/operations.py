@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import msgspec
 
+from undrift.blobs import Entry
 from undrift.core.context import Context
-from undrift.core.errors import Conflict, Invalid, NotFound
+from undrift.core.errors import Conflict, Corrupt, Invalid, NotFound
 from undrift.core.ids import new_id
 from undrift.core.operation import operation
 from undrift.governance import records
@@ -16,7 +17,9 @@ from undrift.governance.freeing import SHORTEST_WAIT, free
 from undrift.governance.model import Freed, Hold, Share, Storage, Subject
 from undrift.governance.stored import HOLDINGS
 from undrift.registry import stored as registry
+from undrift.tracking import FindExperiment, find_experiment
 from undrift.tracking import stored as tracking
+from undrift.tracking.artifacts import owner_of
 
 __all__ = [
     "ExplainStorage",
@@ -101,8 +104,8 @@ class ListHolds(msgspec.Struct, frozen=True):
 def explain_storage(ctx: Context, request: ExplainStorage) -> Storage:
     """Say what takes storage: by kind, project and owner, with the largest things; equal bytes are kept once.
 
-    Sizes come from the tables. Trees of model versions are asked for their size, the newest 2,000 of them. What nothing
-    needs is known from the last time storage was freed, or would have been.
+    Sizes come from the tables. The files of model versions are looked up in their trees, the newest 2,000 of them. What
+    nothing needs is known from the last time storage was freed, or would have been.
     """
     limit = max(1, min(request.limit, 1000))
     with ctx.read() as tx:
@@ -116,9 +119,12 @@ def explain_storage(ctx: Context, request: ExplainStorage) -> Storage:
         large = [one for holding in HOLDINGS for one in records.largest(tx, holding, request.project, limit)]
         large += records.largest(tx, tracking.EXPERIMENTS, request.project, limit)
         physical = records.physical_bytes(tx, HOLDINGS, request.project)
-        versions = registry.trees(tx, _MOST_VERSIONS)
+        versions = registry.trees(tx, request.project, _MOST_VERSIONS)
         count, unneeded = records.unneeded_sum(tx)
-    shares, subjects = _versions(ctx, versions, request.project)
+    shares, subjects, files = _versions(ctx, versions)
+    with ctx.read() as tx:
+        # A version is made of the artifacts of a run more often than not.
+        counted = records.counted(tx, HOLDINGS, request.project, list(files))
     found += shares
     large += subjects
     stored_bytes = stored_objects = None
@@ -133,7 +139,7 @@ def explain_storage(ctx: Context, request: ExplainStorage) -> Storage:
         shares=tuple(found[:limit]),
         largest=tuple(large[:limit]),
         logical_bytes=sum(share.logical_bytes for share in found),
-        physical_bytes=physical + sum(share.physical_bytes for share in shares),
+        physical_bytes=physical + sum(size for digest, size in files.items() if digest not in counted),
         unneeded_bytes=unneeded,
         unneeded_objects=count,
         stored_bytes=stored_bytes,
@@ -143,35 +149,35 @@ def explain_storage(ctx: Context, request: ExplainStorage) -> Storage:
 
 
 def _versions(
-    ctx: Context, versions: list[tuple[str, str, str, int, str, str]], project: str | None
-) -> tuple[list[Share], list[Subject]]:
-    shares: dict[tuple[str, str, bool], list[tuple[str, int]]] = {}
+    ctx: Context, versions: list[tuple[str, str, str, int, str, str]]
+) -> tuple[list[Share], list[Subject], dict[str, int]]:
+    """Return what model versions take, the largest models, and the objects of their files with their sizes."""
+    shares: dict[tuple[str, str, bool], list[list[Entry]]] = {}
     models: dict[tuple[str, str], int] = {}
-    sizes: dict[str, int] = {}
+    known: dict[str, list[Entry]] = {}
     for of, owner, name, _, digest, state in versions:
-        if project is not None and of != project:
-            continue
-        if digest not in sizes:
+        if digest not in known:
             try:
-                sizes[digest] = ctx.repository.trees.read(digest).size_bytes
-            except (NotFound, Invalid):
-                sizes[digest] = 0
-        if sizes[digest] or state != "deleted":
-            shares.setdefault((of, owner, state == "deleted"), []).append((digest, sizes[digest]))
-            models[of, name] = models.get((of, name), 0) + sizes[digest]
+                known[digest] = [entry for _, entry in ctx.repository.trees.walk(digest)]
+            except (NotFound, Invalid, Corrupt):
+                known[digest] = []
+        if known[digest] or state != "deleted":
+            shares.setdefault((of, owner, state == "deleted"), []).append(known[digest])
+            models[of, name] = models.get((of, name), 0) + sum(entry.size_bytes for entry in known[digest])
     found = [
         Share(
             "deleted model versions, not freed" if deleted else "model versions",
             of,
             owner,
             len(some),
-            sum(size for _, size in some),
-            sum(dict(some).values()),
+            sum(entry.size_bytes for files in some for entry in files),
+            sum({entry.digest: entry.size_bytes for files in some for entry in files}.values()),
             "undrift storage free" if deleted else "",
         )
         for (of, owner, deleted), some in shares.items()
     ]
-    return found, [Subject("model", of, name, size) for (of, name), size in models.items()]
+    objects = {entry.digest: entry.size_bytes for files in known.values() for entry in files}
+    return found, [Subject("model", of, name, size) for (of, name), size in models.items()], objects
 
 
 @operation(
@@ -214,12 +220,12 @@ def hold(ctx: Context, request: HoldSubject) -> Hold:
 
     Raises:
         Invalid: The subject cannot be held, or no reason is given.
-        NotFound: There is no such model version.
+        NotFound: There is no such thing in this project.
     """
     if not request.reason.strip():
         raise Invalid("A hold needs a reason.", next_step="Say why it has to stay, and until when.")
     with ctx.begin() as tx:
-        ref = _ref(tx, request)
+        ref = _ref(ctx, tx, request)
         for standing in records.list_holds(tx, project=request.project, subject=request.subject):
             if (standing.actor, standing.reason) == (ctx.actor.name, request.reason):
                 return standing
@@ -229,19 +235,35 @@ def hold(ctx: Context, request: HoldSubject) -> Hold:
         return made
 
 
-def _ref(tx: object, request: HoldSubject) -> str:
-    if _ID.fullmatch(request.subject) is not None:
-        return request.subject.partition("/")[2]
-    if (said := _VERSION.fullmatch(request.subject)) is None:
+def _ref(ctx: Context, tx: object, request: HoldSubject) -> str:
+    """Return what the subject is called in its own table; what is not there keeps nothing, and is refused."""
+    if (said := _VERSION.fullmatch(request.subject)) is not None:
+        found = registry.find_version_bytes(tx, request.project, said[1], int(said[2]))
+        if found is None:
+            raise NotFound(f"There is no version {said[2]} of model {said[1]!r}.", next_step="List them.")
+        id_, tree = found
+        # Asked for its size, an object stays for a day at least, whoever frees storage just now.
+        if tree is not None and ctx.repository.objects.size(tree) is None:
+            raise NotFound(f"The files of version {said[2]} of model {said[1]!r} are not in the store any more.")
+        return id_
+    if _ID.fullmatch(request.subject) is None:
         raise Invalid(
             f"{request.subject[:100]!r} cannot be held.",
             next_step="Name runs/<id>, experiments/<number>, logged_models/<id>, models/<name>/<number> or "
             "objects/<digest>.",
         )
-    found = registry.find_version_id(tx, request.project, said[1], int(said[2]))
-    if found is None:
-        raise NotFound(f"There is no version {said[2]} of model {said[1]!r}.", next_step="List them.")
-    return found
+    kind, _, ref = request.subject.partition("/")
+    if kind == "objects":
+        there = ctx.repository.objects.size(ref) is not None
+    elif kind == "experiments":
+        there = find_experiment(ctx, FindExperiment(request.project, int(ref))).id == int(ref)
+    else:
+        there = owner_of(tx, ref).project == request.project
+    if not there:
+        raise NotFound(
+            f"There is no {request.subject} in project {request.project!r}.", next_step="List what there is."
+        )
+    return ref
 
 
 @operation("governance.release", permission="governance:hold", emits=("storage.released",))

@@ -18,6 +18,7 @@ __all__ = [
     "Named",
     "add_hold",
     "add_unneeded",
+    "counted",
     "find_hold",
     "forget_unneeded",
     "gave_up",
@@ -251,6 +252,17 @@ def physical_bytes(tx: sa.Connection, holdings: Sequence[Holding], project: str 
     pairs = sa.union_all(*(sa.select(one.c.digest, one.c.size) for one in every)).subquery()
     once = sa.select(sa.func.max(pairs.c.size).label("size")).group_by(pairs.c.digest).subquery()
     return int(tx.scalar(sa.select(sa.func.sum(once.c.size))) or 0)
+
+
+def counted(tx: sa.Connection, holdings: Sequence[Holding], project: str | None, digests: Sequence[str]) -> set[str]:
+    """Return those of these objects that one of these kinds names, and so counts."""
+    found: set[str] = set()
+    for holding in holdings:
+        rows = _objects(holding, project)
+        for at in range(0, len(digests), _AT_ONCE):
+            query = sa.select(rows.c.digest).where(rows.c.digest.in_(digests[at : at + _AT_ONCE]))
+            found.update(tx.scalars(query))
+    return found
 
 
 def largest(tx: sa.Connection, holding: Holding, project: str | None, limit: int) -> list[Subject]:

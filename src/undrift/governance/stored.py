@@ -24,7 +24,7 @@ REFERENCES: tuple[Reference, ...] = (
     *monitoring.REFERENCES,
     *loop.REFERENCES,
 )
-"""Every column that names objects; what refs and holds name is needed, too."""
+"""Every column that names objects; what refs, holds and imported logs name is needed, too."""
 
 NO_REFERENCES: dict[Any, str] = {
     **data.NO_REFERENCES,

@@ -210,7 +210,7 @@ def _plain(text: object) -> str:
 
 
 def _code(text: object) -> str:
-    return f"`{str(text).replace('`', ' ')}`"
+    return f"`{' '.join(str(text).replace('`', ' ').split())}`"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

@@ -13,7 +13,7 @@ from undrift.registry.tables import (
     versions,
 )
 
-__all__ = ["NO_REFERENCES", "REFERENCES", "find_version_id", "held_models", "held_runs", "trees"]
+__all__ = ["NO_REFERENCES", "REFERENCES", "find_version_bytes", "held_models", "held_runs", "trees"]
 
 
 def _dead(doomed: Doomed) -> Any:
@@ -64,20 +64,26 @@ def held_models() -> Any:
     )
 
 
-def find_version_id(tx: Any, project: str, model: str, number: int) -> str | None:
-    """Return the id of a version, also of one that was deleted; None when there is none."""
+def find_version_bytes(tx: Any, project: str, model: str, number: int) -> tuple[str, str | None] | None:
+    """Return the id of a version and its tree, also of one that was deleted; None when there is none."""
     query = (
         versions.join(models, models.c.id == versions.c.model_id)
         .select()
-        .with_only_columns(versions.c.id)
+        .with_only_columns(versions.c.id, versions.c.artifact)
         .where(models.c.project == project, models.c.name == model, versions.c.number == number)
     )
-    found: str | None = tx.scalar(query)
-    return found
+    row = tx.execute(query).first()
+    return None if row is None else (row[0], row[1])
 
 
-def trees(tx: Any, limit: int) -> list[tuple[str, str, str, int, str, str]]:
-    """Return project, owner, name, number, tree and state of the newest versions that have a tree."""
+def trees(tx: Any, project: str | None, limit: int) -> list[tuple[str, str, str, int, str, str]]:
+    """Return project, owner, name, number, tree and state of the newest versions that have a tree.
+
+    Args:
+        tx: The transaction.
+        project: Of this project; of all, when it is None.
+        limit: At most so many.
+    """
     query = (
         versions.join(models, models.c.id == versions.c.model_id)
         .select()
@@ -93,4 +99,6 @@ def trees(tx: Any, limit: int) -> list[tuple[str, str, str, int, str, str]]:
         .order_by(versions.c.created_at.desc())
         .limit(limit)
     )
+    if project is not None:
+        query = query.where(models.c.project == project)
     return [(row[0], row[1], row[2], row[3], row[4], row[5]) for row in tx.execute(query)]

@@ -7,7 +7,7 @@ are looked at again, as at every registration.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -257,12 +257,15 @@ def _as_was(
     if key is not None and records.find_version(tx, model.id, key=key) is not None:
         refused.append(f"key {key[:80]!r}: another version has it.")
         key = None
+    deleted = given.state == "deleted"
     asked = RegisterVersion(
         model.project,
         model.name,
         run_id=given.run_id,
-        artifact=given.artifact,
+        # The bytes of a deleted version may have been given up: its place in the history stays.
+        artifact=None if deleted else given.artifact,
         signature=given.signature,
+        reference_profile=None if deleted else given.reference_profile,
         key=key,
         format=given.format,
         source=given.source,
@@ -271,6 +274,8 @@ def _as_was(
     )
     try:
         _check(asked)
+        # Refuses what is no digest, whether it is there or not.
+        ctx.repository.objects.measure([one for one in (given.artifact, given.reference_profile) if one is not None])
         described = _read_files(ctx, asked)
     except UndriftError as error:
         refused.append(error.message)
@@ -284,7 +289,8 @@ def _as_was(
         format=described.format,
         signature=described.signature,
         raw_signature=described.raw_signature or given.raw_signature,
-        unsafe=described.unsafe,
+        # Whoever loads looks again.
+        unsafe=given.unsafe if deleted else described.unsafe,
         trust=None,
         metrics={name: value for name, value in given.metrics.items() if math.isfinite(value)},
         created_by=(given.created_by or ctx.actor.name)[:200],
@@ -299,7 +305,8 @@ def _as_was(
 def import_history(ctx: Context, request: ImportHistory) -> int:
     """Bring in what was decided about a model elsewhere, and return how many entries were new.
 
-    Whoever may do this can say what others decided, so it asks for more than writing.
+    An alias, a stage of a version or a policy stays as it is when something else was decided of it here. Whoever may do
+    this can say what others decided, so it asks for more than writing.
 
     Raises:
         NotFound: There is no such model or version.
@@ -319,39 +326,40 @@ def import_history(ctx: Context, request: ImportHistory) -> int:
         model = None
         if request.model is not None:
             model = find_model_named(tx, request.project, request.model, lock=True)
-        mine = {one.id for one in records.list_policies(tx, request.project, limit=_ALL)}
-        if model is not None:
-            mine |= {one.id for one in records.list_moves(tx, model.id, limit=_ALL)}
-            mine |= {one.id for one in records.list_stage_moves(tx, model.id, limit=_ALL)}
-            mine |= {one.id for one in records.list_requests(tx, model_id=model.id, limit=_ALL)}
         taken = records.taken_ids(tx, [one.id for some in lists for one in some])
         place = request.project if model is None else model.id
+        name = None if model is None else model.name
 
-        def fresh(some: Iterable[_Entry]) -> Iterator[_Entry]:
+        def fresh(
+            given: Sequence[_Entry], here: Sequence[_Entry], of: Callable[[_Entry], object] = lambda one: one.id
+        ) -> Iterator[_Entry]:
             # The same history may be here already, as that of another project.
-            for one in some:
-                if one.id in mine:
-                    continue
-                id_ = derive_id(one.at, "import", place, one.id) if one.id in taken else one.id
-                if id_ not in mine:
-                    yield msgspec.structs.replace(one, id=id_)
+            again = {one.id: derive_id(one.at, "import", place, one.id) for one in given}
+            mine = {one.id for one in here}
+            parted = {of(one) for one in here if one.id not in again and one.id not in again.values()}
+            for one in given:
+                if one.id not in mine and again[one.id] not in mine and of(one) not in parted:
+                    yield msgspec.structs.replace(one, id=again[one.id] if one.id in taken else one.id)
 
-        for policy in fresh(request.policies):
+        policies = [one for one in records.list_policies(tx, request.project, limit=_ALL) if one.model == name]
+        for policy in fresh(request.policies, policies, lambda one: one.alias):
             records.add_policy(
                 tx, "" if model is None else model.id, msgspec.structs.replace(policy, project=request.project)
             )
             added += 1
         if model is not None:
             numbers = _Numbers(tx, model)
-            for move in fresh(request.alias_moves):
+            moves = records.list_moves(tx, model.id, limit=_ALL)
+            for move in fresh(request.alias_moves, moves, lambda one: one.alias):
                 if move.number is not None:
                     numbers.id_of(move.number)
                 records.add_alias_move(tx, model.id, move)
                 added += 1
-            for staged in fresh(request.stage_moves):
+            stages = records.list_stage_moves(tx, model.id, limit=_ALL)
+            for staged in fresh(request.stage_moves, stages, lambda one: one.number):
                 records.add_stage_move(tx, numbers.id_of(staged.number), staged)
                 added += 1
-            for asked in fresh(request.requests):
+            for asked in fresh(request.requests, records.list_requests(tx, model_id=model.id, limit=_ALL)):
                 numbers.id_of(asked.number)
                 records.add_request(tx, model.id, asked)
                 for count, decision in enumerate(asked.decisions):

@@ -196,7 +196,7 @@ def register_version(ctx: Context, request: RegisterVersion) -> ModelVersion:
     the store) is no error: its card names it.
 
     Raises:
-        NotFound: There is no such model, or the artifact is not in the store.
+        NotFound: There is no such model; or the artifact, a file of it or the reference profile is not in the store.
         Invalid: The signature has no inputs: it would be a contract about nothing. Or a text cannot be kept.
     """
     _check(request)
@@ -281,13 +281,29 @@ def _check(request: RegisterVersion) -> None:
 
 def _read_files(ctx: Context, request: RegisterVersion) -> _Described:
     if request.artifact is None:
+        _rely_on(ctx, {"the reference profile": request.reference_profile})
         # Nothing can be loaded from here, so nothing can be unsafe; whoever loads looks again.
         return _Described(request.format, request.signature, None, ())
-    paths = [path for path, _ in ctx.repository.trees.walk(request.artifact)]
+    files = {path: entry.digest for path, entry in ctx.repository.trees.walk(request.artifact)}
+    paths = list(files)
+    said = {f"{path!r}": digest for path, digest in files.items()}
+    _rely_on(ctx, {**said, "the artifact": request.artifact, "the reference profile": request.reference_profile})
     format_ = request.format or detect_format(paths)
     mlmodel, problem = _read_mlmodel(ctx, request.artifact, paths)
     signature, raw = (None, None) if mlmodel is None else signature_of_mlmodel(mlmodel)
     return _Described(format_, request.signature or signature, raw, unsafe_because(format_, paths, mlmodel, problem))
+
+
+def _rely_on(ctx: Context, named: dict[str, str | None]) -> None:
+    """Look whether objects are there, and keep them so until the version that names them is registered."""
+    wanted = {what: digest for what, digest in named.items() if digest is not None}
+    for what, size in zip(wanted, ctx.repository.objects.sizes(list(wanted.values())), strict=True):
+        if size is None:
+            raise NotFound(
+                f"There is no object {wanted[what]} in the store, for {what}.",
+                next_step="Upload its bytes, then register the version.",
+                object=wanted[what],
+            )
 
 
 def _read_mlmodel(ctx: Context, artifact: str, paths: list[str]) -> tuple[dict[str, Any] | None, str]:
