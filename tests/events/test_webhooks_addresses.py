@@ -184,6 +184,19 @@ def test_a_name_server_that_does_not_answer_is_given_up(monkeypatch):
     release.set()
 
 
+def test_a_machine_without_threads_left_is_an_outage_that_ends(monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(addresses, "_LOOKUPS", threading.BoundedSemaphore(1))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        for _ in range(2):
+            with pytest.raises(OSError, match="can't start new thread"):
+                resolve("localhost", 0.1)
+    assert "127.0.0.1" in resolve("localhost", 5)
+
+
 def test_the_system_is_asked_for_names():
     assert "127.0.0.1" in resolve("localhost", 5)
     with pytest.raises(OSError):

@@ -6,8 +6,10 @@ import json
 import math
 import re
 
+import anyio
 import pytest
 
+from undrift import tracking
 from undrift.core.errors import Forbidden
 from undrift.hub.mlflow import all_routes
 from undrift.workspace import Workspace
@@ -169,6 +171,25 @@ def test_a_point_may_be_spelled_in_many_ways(post, get, body):
     assert answer == {"metrics": [{"key": "m", "value": 2.5, "timestamp": 7, "step": 3}]}
 
 
+def test_a_body_that_is_slow_to_arrive_may_be_sent_again(http, monkeypatch):
+    monkeypatch.setattr("undrift.hub.guard._BODY_S", 0.05)
+    sent = []
+
+    async def receive():
+        await anyio.sleep_forever()
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    path = f"{API}/runs/log-metric"
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+    anyio.run(http.app.guard, {**scope, "headers": headers}, receive, send)
+    # 408 is what clients try again after.
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["error_code"] == "DEADLINE_EXCEEDED"
+
+
 def test_a_field_under_both_of_its_names_is_refused(post):
     status, said = post("experiments/update", {"experiment_id": "0", "experimentId": "0", "new_name": "x"})
     assert (status, said["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
@@ -288,6 +309,47 @@ def test_projects_do_not_see_each_other(post, get):
         theirs
     ]
     assert get("experiments/search", "/projects/no%20name", max_results=1)[0] == 400
+
+
+def test_the_default_experiment_keeps_its_number_under_another_name(post, get):
+    assert post("experiments/update", {"experiment_id": "0", "new_name": "mine"}) == (200, {})
+    found = get("experiments/search", max_results=10)[1]["experiments"]
+    assert [(one["experiment_id"], one["name"]) for one in found] == [("0", "mine")]
+    run_id = begin(post)
+    assert [one["info"]["run_id"] for one in post("runs/search", {"experiment_ids": ["0"]})[1]["runs"]] == [run_id]
+    assert get("experiments/get-by-name", experiment_name="Default")[0] == 404
+    assert post("experiments/create", {"name": "Default"})[0] == 200
+
+
+def test_nothing_takes_the_name_of_the_default_experiment_before_it_is_there(post, get):
+    other = post("experiments/create", {"name": "other"})[1]["experiment_id"]
+    status, said = post("experiments/update", {"experiment_id": other, "new_name": "Default"})
+    assert (status, said["error_code"]) == (400, "BAD_REQUEST")
+    assert get("experiments/get-by-name", experiment_name="Default")[1]["experiment"]["experiment_id"] == "0"
+
+
+def test_a_project_that_brought_number_0_along_leaves_the_default_project_usable(post, get, workspace):
+    ctx = workspace.context()
+    tracking.import_experiment(ctx, tracking.ImportExperiment("flights", "Default", "mlflow", ctx.now(), id=0))
+    run_id = begin(post)
+    found = get("experiments/search", max_results=10)[1]["experiments"]
+    assert [one["name"] for one in found] == ["Default"]
+    assert get("experiments/get", experiment_id="0")[1]["experiment"] == found[0]
+    assert [one["info"]["run_id"] for one in post("runs/search", {"experiment_ids": ["0"]})[1]["runs"]] == [run_id]
+
+
+@pytest.mark.parametrize("path", ["runs/search", "logged-models/search"])
+def test_a_search_passes_over_unknown_experiments_and_refuses_what_names_none(post, path):
+    assert post(path, {"experiment_ids": ["77", "9" * 20, "-1"]}) == (200, {})
+    status, said = post(path, {"experiment_ids": ["0", "abc"]})
+    assert (status, said["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert "Invalid experiment ID: 'abc'" in said["message"]
+
+
+def test_datasets_of_experiments_that_cannot_be_are_none(http):
+    body = {"experiment_ids": ["9" * 20, "77"]}
+    answer = http.post("/ajax-api/2.0/mlflow/experiments/search-datasets", json=body)
+    assert (answer.status_code, answer.json()) == (200, {})
 
 
 def test_a_location_is_not_the_clients_to_name(post):

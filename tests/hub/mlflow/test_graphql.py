@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from undrift.core.errors import Invalid
+from undrift.core.errors import Invalid, Unavailable
 from undrift.hub.mlflow.graphql import MAX_TEXT, parse, select
 
 JSON = {"content-type": "application/json"}
@@ -83,6 +83,18 @@ def test_what_is_not_there_is_an_error_of_the_answer(ask):
     assert answer["data"]["mlflowGetRun"]["apiError"]["code"] == "RESOURCE_DOES_NOT_EXIST"
     answer = ask("{ mlflowGetExperiment { apiError { message } } }")
     assert "Missing value for required parameter 'experiment_id'" in json.dumps(answer["data"])
+
+
+def test_what_the_hub_is_to_blame_for_is_a_fault_and_shows_no_place(http, workspace, monkeypatch):
+    def away(ctx, asked):
+        raise Unavailable(f"{workspace.folder}/undrift.db is locked.")
+
+    monkeypatch.setattr("undrift.hub.mlflow.runs.find_run", away)
+    body = {"query": '{ mlflowGetRun(input: {runId: "x"}) { apiError { code } } }'}
+    answer = http.post("/graphql", json=body)
+    assert (answer.status_code, answer.json()["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")
+    assert answer.headers["retry-after"]
+    assert str(workspace.folder) not in answer.text
 
 
 def test_the_other_queries_of_the_schema(ask, run_id):

@@ -466,6 +466,13 @@ def test_what_is_not_there_is_said_in_the_words_of_mlflow(ask, late):
         "INVALID_PARAMETER_VALUE",
         "Registered model alias champion not found.",
     )
+    # Not an alias that is missing: there is no version at all.
+    refused(
+        ask("GET", "registered-models/alias", {"name": "late", "alias": "latest"}),
+        "RESOURCE_DOES_NOT_EXIST",
+        "Latest version not found for model late.",
+        status=404,
+    )
 
 
 def test_an_alias_that_asks_for_approval_does_not_move_without_it(ask, workspace, late, run):

@@ -162,7 +162,11 @@ def resolve(host: str, timeout_s: float) -> list[str]:
 
     # The system's look-up knows no time limit of its own.
     thread = threading.Thread(target=look, name="undrift-lookup", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        lookups.release()
+        raise OSError(str(error)) from None
     thread.join(timeout_s)
     if thread.is_alive():
         raise TimeoutError("the look-up took too long")

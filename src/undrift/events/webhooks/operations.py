@@ -287,6 +287,7 @@ def create_webhook(ctx: Context, request: CreateWebhook) -> Webhook:
             raise TooLarge(
                 f"Project {request.project!r} has {_MOST_WEBHOOKS} webhooks.", next_step="Delete some of them first."
             )
+        now = ctx.now()
         webhook = Webhook(
             id=new_id(),
             project=request.project,
@@ -298,9 +299,9 @@ def create_webhook(ctx: Context, request: CreateWebhook) -> Webhook:
             status=request.status,
             description=request.description,
             has_secret=bool(request.secret),
-            created_at=ctx.now(),
+            created_at=now,
             created_by=ctx.actor.name,
-            updated_at=ctx.now(),
+            updated_at=now,
         )
         records.add_webhook(tx, webhook, secret=request.secret, start_position=log.head(tx).position)
         # Not the whole address: its path may be as good as a password.

@@ -1,6 +1,6 @@
 """Errors as MLflow's clients understand them: ``{"error_code", "message"}``, with its codes.
 
-Clients try again for minutes after 429 and 5xx, so those are kept for what may be better in a moment.
+Clients try again for minutes after 408, 429 and 5xx, so those are kept for what may be better in a moment.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from undrift.core.errors import (
     Unavailable,
     UndriftError,
 )
-from undrift.hub.problems import to_problem
+from undrift.hub.problems import SlowBody, to_problem
 
-__all__ = ["NOT_IMPLEMENTED", "Refused", "renamed", "said"]
+__all__ = ["NOT_IMPLEMENTED", "Refused", "renamed", "said", "status_and_code"]
 
 NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
 _MOST_MESSAGE = 3_000  # what somebody sent is repeated, but not by the megabyte
 _CODES: tuple[tuple[type[UndriftError], int, str], ...] = (
+    (SlowBody, 408, "DEADLINE_EXCEEDED"),  # the same request may do better: clients send it again
     (Invalid, 400, "INVALID_PARAMETER_VALUE"),
     (NotFound, 404, "RESOURCE_DOES_NOT_EXIST"),
     (Conflict, 409, "RESOURCE_CONFLICT"),
@@ -64,6 +65,14 @@ def renamed(kind: type[UndriftError], error_code: str, http_status: int = 400) -
         raise Refused(error.message, error_code, http_status, next_step=error.next_step) from error
 
 
+def status_and_code(error: Exception) -> tuple[int, str]:
+    """Return the status that an error is answered with, and MLflow's name for it."""
+    if isinstance(error, Refused):
+        return error.http_status, error.error_code
+    found = ((status, code) for kind, status, code in _CODES if isinstance(error, kind))
+    return next(found, (500, "INTERNAL_ERROR"))
+
+
 def said(
     error: Exception, *, trace_id: str, hidden: Sequence[tuple[str, str]]
 ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
@@ -75,14 +84,7 @@ def said(
         hidden: What must not be shown, with the words to say instead.
     """
     problem = to_problem(error, trace_id=trace_id, hidden=hidden)
-    status, code = 500, "INTERNAL_ERROR"
-    if isinstance(error, Refused):
-        status, code = error.http_status, error.error_code
-    else:
-        for kind, kinds_status, kinds_code in _CODES:
-            if isinstance(error, kind):
-                status, code = kinds_status, kinds_code
-                break
+    status, code = status_and_code(error)
     message, next_step = str(problem.details["detail"])[:_MOST_MESSAGE], problem.details["next_step"]
     if next_step:
         message += f"{'' if message.endswith(('.', '!', '?')) else '.'} {next_step}"

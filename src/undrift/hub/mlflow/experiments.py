@@ -15,6 +15,7 @@ from undrift.hub.mlflow.words import (
     default_experiment,
     experiment_as_json,
     experiment_number,
+    experiment_numbers,
     from_pairs,
     view_of,
 )
@@ -110,11 +111,16 @@ def _create(ctx: Context, project: str, asked: Create) -> Any:
             f"location here: this hub keeps all artifacts below {ROOT}.",
             next_step="Leave artifact_location out.",
         )
-    if asked.name == "Default":
-        default_experiment(ctx, project)
+    _ensure_default(ctx, project, asked.name)
     with renamed(Conflict, "RESOURCE_ALREADY_EXISTS"):
         made = create_experiment(ctx, CreateExperiment(project, asked.name, from_pairs(asked.tags)))
     return {"experiment_id": str(made.id)}
+
+
+def _ensure_default(ctx: Context, project: str, name: str) -> None:
+    """Make the experiment that every project has, before its name is looked for or taken."""
+    if name == "Default":
+        default_experiment(ctx, project)
 
 
 def find(ctx: Context, project: str, asked: ById) -> dict[str, Any]:
@@ -124,8 +130,7 @@ def find(ctx: Context, project: str, asked: ById) -> dict[str, Any]:
 
 
 def _find_by_name(ctx: Context, project: str, asked: ByName) -> Any:
-    if asked.experiment_name == "Default":
-        return {"experiment": experiment_as_json(default_experiment(ctx, project))}
+    _ensure_default(ctx, project, asked.experiment_name)
     return {"experiment": experiment_as_json(find_experiment(ctx, FindExperiment(project, name=asked.experiment_name)))}
 
 
@@ -168,6 +173,7 @@ def _rename(ctx: Context, project: str, asked: Rename) -> None:
     if find_experiment(ctx, FindExperiment(project, number)).state != "active":
         # A client would try again for minutes if this were told as a fault of the server.
         raise Refused("Cannot rename a non-active experiment.", "INVALID_STATE", next_step="Restore it first.")
+    _ensure_default(ctx, project, asked.new_name)
     with renamed(Conflict, "BAD_REQUEST"):
         update_experiment(ctx, UpdateExperiment(project, number, asked.new_name))
 
@@ -191,8 +197,7 @@ def search_datasets(ctx: Context, project: str, asked: SearchDatasets) -> dict[s
             f"SearchDatasets request must specify at least one experiment_id and at most {_MOST_AT_ONCE}. Received "
             f"{len(asked.experiment_ids)} experiment_ids."
         )
-    numbers = tuple(experiment_number(ctx, project, text) for text in asked.experiment_ids)
-    found = list_datasets(ctx, ListDatasets(project, numbers))
+    found = list_datasets(ctx, ListDatasets(project, experiment_numbers(ctx, project, asked.experiment_ids)))
     if not found:
         return {}
     summaries = [

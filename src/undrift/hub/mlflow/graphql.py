@@ -52,7 +52,6 @@ class _Variable(msgspec.Struct, frozen=True):
 
 
 class _Operation(msgspec.Struct):
-    kind: str
     name: str
     defaults: dict[str, Any]
     selections: list[Any]
@@ -116,7 +115,7 @@ class _Parser:
 
     def _operation(self) -> _Operation:
         if self._peek()[1] == "{":
-            return _Operation("query", "", {}, self._selections())
+            return _Operation("", {}, self._selections())
         kind = self._name()
         if kind not in {"query", "mutation"}:
             raise Invalid(f"Syntax Error: {kind!r} is neither a query nor a mutation.")
@@ -132,7 +131,7 @@ class _Parser:
                     defaults[variable] = self._value()
                 self._directives()
         self._directives()
-        return _Operation(kind, name, defaults, self._selections())
+        return _Operation(name, defaults, self._selections())
 
     def _type(self) -> None:
         depth = 0
@@ -268,8 +267,8 @@ def parse(text: str) -> Document:
     return _Parser(text).document()
 
 
-def select(document: Document, name: str, variables: Mapping[str, Any]) -> tuple[str, list[Selected]]:
-    """Return the kind of the operation that is meant, and the fields it asks for at the root.
+def select(document: Document, name: str, variables: Mapping[str, Any]) -> list[Selected]:
+    """Return the fields that the operation which is meant asks for at the root.
 
     Args:
         document: What was read.
@@ -288,7 +287,7 @@ def select(document: Document, name: str, variables: Mapping[str, Any]) -> tuple
     roots = selector.fields(operation.selections, 1)
     if len(roots) > MAX_ROOTS:
         raise TooLarge(f"A query has at most {MAX_ROOTS} root fields.")
-    return operation.kind, roots
+    return roots
 
 
 class _Selector:

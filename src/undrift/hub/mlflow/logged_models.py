@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from undrift.core.context import Context
-from undrift.core.errors import Conflict
+from undrift.core.errors import Conflict, Invalid
+from undrift.core.hashing import hash_value
 from undrift.hub.mlflow.errors import renamed
 from undrift.hub.mlflow.messages import KeyValue, Message, missing
 from undrift.hub.mlflow.routes import Route, threaded
-from undrift.hub.mlflow.words import MODEL_STATUS, ModelStatus, experiment_number, from_pairs, model_as_json
+from undrift.hub.mlflow.words import (
+    MODEL_STATUS,
+    ModelStatus,
+    experiment_number,
+    experiment_numbers,
+    from_pairs,
+    model_as_json,
+)
 from undrift.tracking import (
     ChangeModel,
     CreateLoggedModel,
@@ -154,17 +162,41 @@ def _delete_tag(ctx: Context, project: str, asked: DeleteTag) -> None:
 
 
 def _log_params(ctx: Context, project: str, asked: LogParams) -> None:
-    change_model(ctx, ChangeModel(project, asked.model_id, parameters=from_pairs(asked.params)))
+    parameters = from_pairs(asked.params)
+    # Doing it again changes nothing, and one key cannot name two operations.
+    ctx.idempotency_key = None
+    with ctx.begin():
+        known = find_model(ctx, FindLoggedModel(project, asked.model_id)).parameters
+        for key, value in parameters.items():
+            if known.get(key, value) != value:
+                raise Invalid(
+                    f"Changing param values is not allowed. Param with key='{key}' was already logged with "
+                    f"value='{known[key][:200]}' for model ID='{asked.model_id}'. Attempted logging new value "
+                    f"'{value[:200]}'.",
+                    next_step="A parameter is written once: use a tag for what changes.",
+                )
+        change_model(ctx, ChangeModel(project, asked.model_id, parameters=parameters))
 
 
 def _search(ctx: Context, project: str, asked: Search) -> Any:
-    # What is no number is no experiment: unknown ones are passed over.
-    known = [text for text in asked.experiment_ids if text.isascii() and text.isdigit() and len(text) < 19]
+    if asked.max_results < 0:
+        raise Invalid(
+            f"Invalid value {asked.max_results} for parameter 'max_results' supplied: It must be a positive integer."
+        )
+    experiments = experiment_numbers(ctx, project, asked.experiment_ids)
+    # A token leaves out so many results of the search that it was given for: of another one it would lose some.
+    search = hash_value([experiments, asked.filter, asked.datasets, asked.order_by])[:16]
+    token, _, given_for = asked.page_token.partition(".")
+    if asked.page_token and given_for != search:
+        raise Invalid(
+            f"Invalid page token: {asked.page_token[:80]!r} was not given for these experiments, filter and order.",
+            next_step="Ask for each page as for the first one, or begin anew without a token.",
+        )
     page = search_models(
         ctx,
         SearchLoggedModels(
             project,
-            tuple(experiment_number(ctx, project, text) for text in known),
+            experiments,
             filter=asked.filter,
             datasets=tuple(ModelDataset(one.dataset_name, one.dataset_digest) for one in asked.datasets),
             order_by=tuple(
@@ -176,14 +208,14 @@ def _search(ctx: Context, project: str, asked: Search) -> Any:
                 for one in asked.order_by
             ),
             limit=asked.max_results or _MOST_WITHOUT_WORD,
-            page_token=asked.page_token,
+            page_token=token,
         ),
     )
     said: dict[str, Any] = {}
     if page.models:
         said["models"] = [model_as_json(one) for one in page.models]
     if page.next_page_token:
-        said["next_page_token"] = page.next_page_token
+        said["next_page_token"] = f"{page.next_page_token}.{search}"
     return said
 
 

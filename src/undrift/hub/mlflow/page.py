@@ -10,12 +10,13 @@ import msgspec
 
 from undrift import registry
 from undrift.core.context import Context
-from undrift.core.errors import Forbidden, Invalid, NotFound, Unauthenticated, UndriftError
+from undrift.core.errors import Invalid, UndriftError
 from undrift.hub.mlflow import experiments, metrics, runs
+from undrift.hub.mlflow.errors import status_and_code
 from undrift.hub.mlflow.graphql import Selected, parse, select
 from undrift.hub.mlflow.messages import Message, loads, read
+from undrift.hub.mlflow.registry import version_as_json
 from undrift.hub.mlflow.routes import Answer, Request, Route
-from undrift.hub.mlflow.words import as_pairs, to_ms
 
 __all__ = ["ROUTES"]
 
@@ -104,12 +105,6 @@ _TYPES: dict[str, dict[str, str]] = {
     "Metric": _METRIC,
     "Pair": _PAIR,
 }
-_CODES: tuple[tuple[type[UndriftError], str], ...] = (
-    (NotFound, "RESOURCE_DOES_NOT_EXIST"),
-    (Forbidden, "PERMISSION_DENIED"),
-    (Unauthenticated, "UNAUTHENTICATED"),
-    (Invalid, "INVALID_PARAMETER_VALUE"),
-)
 
 
 class SearchVersions(Message):
@@ -127,25 +122,7 @@ def _versions(ctx: Context, project: str, asked: SearchVersions) -> dict[str, An
         ctx, registry.SearchVersions(project, asked.filter, asked.order_by, limit, asked.page_token)
     )
     return {
-        "model_versions": [
-            {
-                "name": one.model,
-                "version": str(one.number),
-                "user_id": one.created_by,
-                "current_stage": one.stage,
-                "description": one.description,
-                "source": one.source,
-                "run_id": one.run_id,
-                "run_link": one.run_link,
-                "model_id": one.logged_model_id,
-                "status": "READY",
-                "creation_timestamp": to_ms(one.created_at),
-                "last_updated_timestamp": to_ms(one.updated_at or one.created_at),
-                "tags": as_pairs(one.tags),
-                "aliases": list(one.aliases),
-            }
-            for one in page.versions
-        ],
+        "model_versions": [version_as_json(one) for one in page.versions],
         "next_page_token": page.next_page_token,
     }
 
@@ -184,9 +161,7 @@ def _answer(ctx: Context, project: str, asked: dict[str, Any]) -> dict[str, Any]
     text, name, variables = asked.get("query"), asked.get("operationName"), asked.get("variables")
     if not isinstance(text, str):
         raise Invalid("Must provide query string.")
-    _, roots = select(
-        parse(text), name if isinstance(name, str) else "", variables if isinstance(variables, dict) else {}
-    )
+    roots = select(parse(text), name if isinstance(name, str) else "", variables if isinstance(variables, dict) else {})
     for root in roots:
         if root.name in _ROOTS:
             _check(root.fields, _ROOTS[root.name][0])
@@ -201,7 +176,9 @@ def _answer(ctx: Context, project: str, asked: dict[str, Any]) -> dict[str, Any]
         try:
             found = resolve(ctx, project, read(message, root.arguments.get("input")))
         except UndriftError as error:
-            code = next((code for known, code in _CODES if isinstance(error, known)), "INTERNAL_ERROR")
+            status, code = status_and_code(error)
+            if status >= 500:  # told as on every other route: logged, and without where things live
+                raise
             found = {"api_error": {"code": code, "message": str(error)}}
         answer[root.key] = _Shown(ctx, project).shown(found, root.fields, kind)
     return answer

@@ -73,7 +73,7 @@ from undrift.tracking import find_model as find_logged_model
 from undrift.tracking import search_models as search_logged_models
 from undrift.tracking.artifacts import ArtifactTreeOf, RootOwner, artifact_tree, check_artifact_path, owner_of
 
-__all__ = ["ROUTES"]
+__all__ = ["ROUTES", "version_as_json"]
 
 _READ = "registry:read"
 _WRITE = "registry:write"
@@ -241,7 +241,8 @@ class DeleteVersionTag(Message):
 # -- words ------------------------------------------------------------------------------------------------------------
 
 
-def _version_as_json(version: ModelVersion) -> dict[str, Any]:
+def version_as_json(version: ModelVersion) -> dict[str, Any]:
+    """Return a version as clients know it."""
     said: dict[str, Any] = {
         "name": version.model,
         "version": str(version.number),
@@ -276,7 +277,7 @@ def _model_as_json(model: Model, summary: ModelSummary | None = None) -> dict[st
         "tags": as_pairs(model.tags),
     }
     if summary is not None:
-        said["latest_versions"] = [_version_as_json(one) for one in summary.latest]
+        said["latest_versions"] = [version_as_json(one) for one in summary.latest]
         said["aliases"] = [
             {"alias": alias, "version": str(number)} for alias, number in sorted(summary.aliases.items())
         ]
@@ -401,7 +402,7 @@ def _latest(ctx: Context, project: str, asked: Latest) -> Any:
     wanted = {known[stage.lower()] for stage in asked.stages} or set(_STAGES)
     with _named(asked.name):
         found = find_model(ctx, FindModel(project, asked.name))
-    versions = [_version_as_json(one) for one in found.latest if one.stage in wanted]
+    versions = [version_as_json(one) for one in found.latest if one.stage in wanted]
     return {"model_versions": versions} if versions else {}
 
 
@@ -433,8 +434,10 @@ def _get_alias(ctx: Context, project: str, asked: ByAlias) -> Any:
     try:
         found = find_version(ctx, FindVersion(project, asked.name, alias=asked.alias))
     except NotFound as error:
+        if asked.alias.lower() == "latest":  # which no model has as an alias: it has no version
+            raise NotFound(f"Latest version not found for model {asked.name[:250]}.") from error
         raise Invalid(f"Registered model alias {asked.alias[:255]} not found.") from error
-    return {"model_version": _version_as_json(found)}
+    return {"model_version": version_as_json(found)}
 
 
 # -- where files of a version come from -------------------------------------------------------------------------------
@@ -606,7 +609,7 @@ async def _create_version(request: Request) -> Answer:
 
     def in_thread(ctx: Context) -> bytes:
         made = _register(ctx, request.project, asked, host, request.prefix)
-        return msgspec.json.encode({"model_version": _version_as_json(made)})
+        return msgspec.json.encode({"model_version": version_as_json(made)})
 
     return Answer(await request.run(in_thread))
 
@@ -671,14 +674,14 @@ def _describe_version(ctx: Context, project: str, asked: DescribeOne) -> Any:
     number = _number(asked.name, asked.version)
     with _named(asked.name, asked.version):
         changed = describe_version(ctx, DescribeVersion(project, asked.name, number, asked.description))
-    return {"model_version": _version_as_json(changed)}
+    return {"model_version": version_as_json(changed)}
 
 
 def _transition(ctx: Context, project: str, asked: Transition) -> Any:
     number = _number(asked.name, asked.version)
     with _named(asked.name, asked.version), renamed(Conflict, "INVALID_PARAMETER_VALUE"):
         moved = move_stage(ctx, MoveStage(project, asked.name, number, asked.stage, asked.archive_existing_versions))
-    return {"model_version": _version_as_json(moved)}
+    return {"model_version": version_as_json(moved)}
 
 
 def _delete_version(ctx: Context, project: str, asked: ByVersion) -> None:
@@ -698,7 +701,7 @@ def _find(ctx: Context, project: str, asked: ByVersion) -> ModelVersion:
 
 
 def _get_version(ctx: Context, project: str, asked: ByVersion) -> Any:
-    return {"model_version": _version_as_json(_find(ctx, project, asked))}
+    return {"model_version": version_as_json(_find(ctx, project, asked))}
 
 
 def _search_versions(ctx: Context, project: str, asked: SearchAll) -> Any:
@@ -707,7 +710,7 @@ def _search_versions(ctx: Context, project: str, asked: SearchAll) -> Any:
     )
     said: dict[str, Any] = {}
     if page.versions:
-        said["model_versions"] = [_version_as_json(one) for one in page.versions]
+        said["model_versions"] = [version_as_json(one) for one in page.versions]
     if page.next_page_token:
         said["next_page_token"] = page.next_page_token
     return said

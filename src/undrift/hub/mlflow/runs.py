@@ -24,6 +24,7 @@ from undrift.hub.mlflow.words import (
     RunStatus,
     View,
     experiment_number,
+    experiment_numbers,
     from_pairs,
     run_as_json,
     run_info,
@@ -484,15 +485,14 @@ def search(ctx: Context, project: str, asked: Search) -> dict[str, Any]:
             f"Invalid value {asked.max_results} for parameter 'max_results' supplied: It must be at most {_MOST_RUNS} "
             "and at least 1."
         )
-    # What is no number is no experiment: unknown ones are passed over.
-    known = [text for text in asked.experiment_ids if text.isascii() and text.isdigit() and len(text) < 19]
-    if not known:
+    experiments = experiment_numbers(ctx, project, asked.experiment_ids)
+    if not experiments:
         return {}
     page = search_runs(
         ctx,
         SearchRuns(
             project,
-            experiment_ids=tuple(dict.fromkeys(experiment_number(ctx, project, text) for text in known)),
+            experiment_ids=experiments,
             filter=asked.filter,
             order_by=tuple(asked.order_by),
             view=view_of(asked.run_view_type),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -40,6 +41,7 @@ __all__ = [
     "default_experiment",
     "experiment_as_json",
     "experiment_number",
+    "experiment_numbers",
     "from_pairs",
     "metric_as_json",
     "model_as_json",
@@ -64,6 +66,7 @@ _CONTEXT = "mlflow.data.context"
 _DEFAULT = "Default"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_WHOLE = 2**63
 
 
 class View(enum.IntEnum):
@@ -164,21 +167,23 @@ def from_pairs(pairs: Iterable[KeyValue], most: int | None = None) -> dict[str, 
 def default_experiment(ctx: Context, project: str) -> Experiment:
     """Return the experiment that every project has, which is made when it is asked for first.
 
-    Its number is 0 in the default project, where clients know it by that; elsewhere they may call it so, too.
+    In the default project it is number 0, whatever it is called by now. In other projects, where clients may call it
+    number 0 as well, and where an import took that number for another project, it is the one named Default.
     """
-    asked = FindExperiment(project, name=_DEFAULT)
-    try:
-        return find_experiment(ctx, asked)
-    except NotFound:
-        # The caller's key names what they asked for, and not this.
-        key, ctx.idempotency_key = ctx.idempotency_key, None
-        number_ = 0 if project == DEFAULT_PROJECT else None
-        try:
-            return create_experiment(ctx, CreateExperiment(project, _DEFAULT, id=number_))
-        except Conflict:  # somebody else made it meanwhile
+    named = FindExperiment(project, name=_DEFAULT)
+    numbers = (0, None) if project == DEFAULT_PROJECT else (None,)
+    for asked in (FindExperiment(project, 0), named) if 0 in numbers else (named,):
+        with suppress(NotFound):
             return find_experiment(ctx, asked)
-        finally:
-            ctx.idempotency_key = key
+    # The caller's key names what they asked for, and not this.
+    key, ctx.idempotency_key = ctx.idempotency_key, None
+    try:
+        for number_ in numbers:
+            with suppress(Conflict):
+                return create_experiment(ctx, CreateExperiment(project, _DEFAULT, id=number_))
+        return find_experiment(ctx, named)  # somebody else made it meanwhile
+    finally:
+        ctx.idempotency_key = key
 
 
 def experiment_number(ctx: Context, project: str, text: str) -> int:
@@ -194,6 +199,16 @@ def experiment_number(ctx: Context, project: str, text: str) -> int:
     if found is None:
         raise Invalid(f"Invalid experiment ID: '{text[:80]}'. It must be a whole number.")
     return default_experiment(ctx, project).id if found == 0 else found
+
+
+def experiment_numbers(ctx: Context, project: str, texts: Sequence[str]) -> tuple[int, ...]:
+    """Return the numbers of the experiments of a search, each once; those that no experiment can have are left out.
+
+    Raises:
+        Invalid: One of them is no whole number.
+    """
+    found = (experiment_number(ctx, project, text) for text in dict.fromkeys(texts))
+    return tuple(dict.fromkeys(number_ for number_ in found if 0 <= number_ < _WHOLE))
 
 
 def _without_empty(given: dict[str, Any]) -> dict[str, Any]:
