@@ -258,3 +258,37 @@ def wait_until_blocked(database):
                 return
         time.sleep(0.001)
     pytest.fail("the second hub did not wait for the first")
+
+
+def test_what_is_asked_of_others_is_asked_before_a_transaction_and_not_again_for_a_known_key(ctx):
+    asked = []
+
+    def ask(ctx, request):
+        asked.append(request.name)
+        # Another connection can write meanwhile.
+        with ctx.database.begin() as tx:
+            assert tx.in_transaction()
+        if request.name == "bad":
+            raise Invalid("Nobody knows it.")
+
+    @operation("probes.ask", permission="probes:write", emits=("probe.added",), before=ask)
+    def add_asked(ctx: Context, request: Add) -> Added:
+        """Add a probe that others know."""
+        return add(ctx, request)
+
+    first = add_asked(ctx.once("key"), Add("x"))
+    assert add_asked(ctx.once("key"), Add("x")) == first
+    add_asked(ctx, Add("y"))
+    for bad in (ctx, ctx.once("bad")):
+        with pytest.raises(Invalid):
+            add_asked(bad, Add("bad"))
+    assert asked == ["x", "y", "bad", "bad"]
+
+
+def test_an_operation_that_waits_for_others_is_done_again_whatever_the_key(ctx):
+    @operation("probes.call", permission="probes:write", emits=("probe.added",), keyed=False)
+    def call(ctx: Context, request: Add) -> Added:
+        """Call somebody."""
+        return add(ctx, request)
+
+    assert [call(ctx.once("key"), Add("x")).call for _ in range(2)] == [1, 2]

@@ -8,8 +8,9 @@ import pytest
 from litestar.testing import TestClient
 
 from undrift.core.errors import Forbidden, Invalid
+from undrift.core.hosts import Hosts, check_origin
 from undrift.hub import build_app, guard
-from undrift.hub.guard import BODY_LIMIT, Guard, Hosts, check_origin
+from undrift.hub.guard import BODY_LIMIT, Guard
 from undrift.operations import all_operations
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import ipaddress
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from cyclopts import Parameter
 from undrift.cli.options import HERE, Local, Port, workspace_folder
 from undrift.cli.output import clean, say, show_json
 from undrift.core.errors import Forbidden
+from undrift.core.hosts import is_loopback
 
 __all__ = ["hub", "serve", "worker"]
 
@@ -147,11 +147,7 @@ def _log(text: str) -> None:
 
 
 def _check_host(host: str, *, insecure_no_login: bool) -> None:
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback and not insecure_no_login:
+    if host != "localhost" and not is_loopback(host) and not insecure_no_login:
         raise Forbidden(
             f"Listening at {host} would let everybody who can reach it ask the models: there is no login yet.",
             next_step="Listen at 127.0.0.1 behind something that has one, or say --insecure-no-login.",

@@ -27,11 +27,20 @@ class Operation(Generic[I, O]):
         output: What it returns.
         permission: What the actor needs, as ``room:read`` or ``room:write``.
         emits: Types of the events it may write; empty for one that only reads.
+        before: Refuses a request by what others say, who may be slow; no transaction is open while it asks them.
+        keyed: Whether an idempotency key means something to it.
         summary: First line of the handler's docstring.
     """
 
     def __init__(
-        self, name: str, handler: Callable[[Context, I], O], *, permission: str, emits: tuple[str, ...]
+        self,
+        name: str,
+        handler: Callable[[Context, I], O],
+        *,
+        permission: str,
+        emits: tuple[str, ...],
+        before: Callable[[Context, Any], None] | None = None,
+        keyed: bool = True,
     ) -> None:
         hints = get_type_hints(handler)
         _, request = inspect.signature(handler).parameters
@@ -41,6 +50,8 @@ class Operation(Generic[I, O]):
         self.output: type[O] = hints["return"]
         self.permission = permission
         self.emits = emits
+        self.before = before
+        self.keyed = keyed
         self.summary = (inspect.getdoc(handler) or "").partition("\n")[0]
         self.__doc__ = handler.__doc__
         self.__name__ = handler.__name__
@@ -60,9 +71,11 @@ class Operation(Generic[I, O]):
     def __call__(self, ctx: Context, request: I) -> O:
         """Check the permission, then do it, once for an idempotency key."""
         ctx.policy.check(ctx.actor, self.permission)
-        if ctx.idempotency_key is None or self.reads:
-            return self.handler(ctx, request)
-        return self._once(ctx, request, ctx.idempotency_key)
+        if ctx.idempotency_key is not None and not self.reads:
+            return self._once(ctx, request, ctx.idempotency_key)
+        if self.before is not None:
+            self.before(ctx, request)
+        return self.handler(ctx, request)
 
     def _once(self, ctx: Context, request: I, key: str) -> O:
         check_idempotency_key(key)
@@ -72,6 +85,13 @@ class Operation(Generic[I, O]):
         # The key is not handed on: operations called inside are part of this one.
         ctx.idempotency_key = None
         try:
+            if not self.keyed:
+                return self(ctx, request)
+            if self.before is not None:
+                with ctx.read() as tx:
+                    known = ctx.database.recall(tx, kept)
+                if known is None:
+                    self.before(ctx, request)
             with ctx.begin() as tx:
                 known = ctx.database.recall(tx, kept)
                 if known is not None:
@@ -108,7 +128,12 @@ def check_idempotency_key(key: str) -> str:
 
 
 def operation(
-    name: str, *, permission: str, emits: tuple[str, ...] = ()
+    name: str,
+    *,
+    permission: str,
+    emits: tuple[str, ...] = (),
+    before: Callable[[Context, Any], None] | None = None,
+    keyed: bool = True,
 ) -> Callable[[Callable[[Context, I], O]], Operation[I, O]]:
     """Declare a function ``(ctx, request) -> answer`` as an operation.
 
@@ -116,9 +141,11 @@ def operation(
         name: ``room.verb``.
         permission: What the actor needs.
         emits: Types of the events it may write; leave out for an operation that only reads.
+        before: Refuses a request by what others say, who may be slow: it is asked before a transaction begins.
+        keyed: Leave out, unless it waits for others itself: then it is done again when it is asked for again.
     """
 
     def declare(handler: Callable[[Context, I], O]) -> Operation[I, O]:
-        return Operation[Any, Any](name, handler, permission=permission, emits=emits)
+        return Operation[Any, Any](name, handler, permission=permission, emits=emits, before=before, keyed=keyed)
 
     return declare

@@ -12,10 +12,11 @@ import msgspec
 from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
 
+from undrift.core.hosts import Hosts
 from undrift.hub.api import operation_routes
 from undrift.hub.artifacts import ByteRoutes, UploadLimit
 from undrift.hub.calls import Calls
-from undrift.hub.guard import Guard, Hosts
+from undrift.hub.guard import Guard
 from undrift.hub.health import Health, examine
 from undrift.hub.metrics import CONTENT_TYPE, Metrics
 from undrift.hub.mlflow import Mlflow

@@ -1,26 +1,24 @@
 """The outermost layer: who may reach the hub from a browser, how much they may send, and what every answer carries.
 
-A hub on this machine answers to this machine's own names only, so that no name somebody else controls leads a page here
-(DNS rebinding). A request that may change something is refused when a browser says that it comes from another site's
-page. Both are decided before routing, from the raw headers, for every path there is or is not. Programs that are no
-browsers send neither Origin nor Sec-Fetch-Site, and are not concerned.
+By which name it was asked, and from whose page (`undrift.core.hosts`), is decided before routing, from the raw headers,
+for every path there is or is not.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import secrets
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from undrift.core.errors import Forbidden, Invalid, TooLarge, Unavailable
+from undrift.core.errors import Invalid, TooLarge, Unavailable
+from undrift.core.hosts import Hosts, check_origin
 from undrift.hub.problems import PROBLEM_JSON, SlowBody, to_problem
 
-__all__ = ["BODY_LIMIT", "Guard", "Hosts", "check_origin", "is_loopback"]
+__all__ = ["BODY_LIMIT", "Guard"]
 
 BODY_LIMIT = 8 << 20
 _BODY_S = 30.0
@@ -29,7 +27,6 @@ _LOOK_BYTES = 64 << 20  # after so many more bytes of an upload, its limit is lo
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOKED_AT = frozenset({b"host", b"origin", b"sec-fetch-site", b"content-length"})
-_KNOWN_HOSTS = 1000
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (
@@ -43,83 +40,6 @@ _HEADERS = (
 )
 
 Asgi = Callable[[Any, Any, Any], Any]
-
-
-class Hosts:
-    """The names a hub answers to: ``localhost``, loopback addresses, and those it is told.
-
-    Args:
-        allowed: Names and addresses, without ports.
-    """
-
-    def __init__(self, allowed: Collection[str] = ()) -> None:
-        self._allowed = {name.lower().strip("[]") for name in allowed} | {"localhost"}
-        self._known: set[str] = set()
-
-    def check(self, hosts: Sequence[str]) -> str:
-        """Return the Host header of a request when it is one of the names.
-
-        Raises:
-            Invalid: There is none, or more than one.
-            Forbidden: It is another name.
-        """
-        if len(hosts) != 1 or not hosts[0]:
-            raise Invalid("A request has one Host header.")
-        host = hosts[0].lower()
-        if host in self._known:
-            return host
-        name, port = _split(host)
-        if (port is not None and not (port.isascii() and port.isdigit())) or not self._knows(name):
-            raise Forbidden(
-                f"This hub does not answer to the name {host[:100]!r}.",
-                next_step="Ask it as localhost, or start it with that name among its allowed hosts.",
-            )
-        if len(self._known) < _KNOWN_HOSTS:
-            self._known.add(host)
-        return host
-
-    def _knows(self, name: str) -> bool:
-        return name in self._allowed or is_loopback(name)
-
-
-def is_loopback(address: str) -> bool:
-    """Say whether this is an address of this machine only, such as ``127.0.0.1`` or ``::1``."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
-
-
-def _split(host: str) -> tuple[str, str | None]:
-    if host.startswith("["):
-        name, bracket, rest = host[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            return host, None
-        return name, rest[1:] if rest else None
-    name, colon, port = host.partition(":")
-    return name, port if colon else None
-
-
-def check_origin(host: str, origins: Sequence[str], sites: Sequence[str]) -> None:
-    """Return when a request that may change something comes from no browser, or from a page of this hub.
-
-    Args:
-        host: The request's Host.
-        origins: Its Origin headers.
-        sites: Its Sec-Fetch-Site headers, which pages cannot set.
-
-    Raises:
-        Forbidden: It comes from another site's page.
-    """
-    if sites:
-        good = all(site in ("same-origin", "none") for site in sites)
-    else:
-        good = all(origin.lower() in (f"http://{host}", f"https://{host}") for origin in origins)
-    if not good:
-        raise Forbidden(
-            "A page of another site may change nothing here.",
-            next_step="Send the request from a program, or from a page of the hub itself.",
-        )
 
 
 class Guard:

@@ -19,8 +19,8 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from undrift.core.errors import Conflict, Forbidden, Invalid, Unavailable, UndriftError
+from undrift.core.hosts import is_loopback
 from undrift.hub.app import Hub, build_app
-from undrift.hub.guard import is_loopback
 from undrift.workspace import Workspace
 
 __all__ = ["DEFAULT_PORT", "run"]

@@ -15,10 +15,11 @@ from granian.rsgi import ProtocolClosed, ProtocolError  # type: ignore[attr-defi
 
 from undrift.core.clock import Clock
 from undrift.core.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, UndriftError
+from undrift.core.hosts import Hosts, check_origin
+from undrift.serving.admission import Admission
 from undrift.serving.answering import oip_body, predict_body
 from undrift.serving.asks import Ask, wanted_revision
 from undrift.serving.desk import Desk, Target
-from undrift.serving.guard import Admission, Hosts, check_origin
 from undrift.serving.log import PredictionLog
 from undrift.serving.metrics import Metrics
 from undrift.serving.pages import JSON, Pages, SlowBody, WrongMediaType, problem_body
@@ -96,8 +97,7 @@ class App:
         started = time.perf_counter()
         try:
             headers = scope.headers
-            host = headers.get("host")
-            self._hosts.check(host)
+            host = self._hosts.check(headers.get_all("host"))
             if scope.method == "POST":
                 body = await self._post(scope.path, host, headers, proto, started=started)
                 proto.response_bytes(200, _PLAIN, body)
@@ -113,9 +113,7 @@ class App:
             self._refuse(proto, UndriftError("The server failed at this request.", next_step="Its log says why."))
 
     async def _post(self, path: str, host: str, headers: Any, proto: Any, *, started: float) -> bytes:
-        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-        if origin is not None or site is not None:
-            check_origin(host, origin, site)
+        check_origin(host, headers.get_all("origin"), headers.get_all("sec-fetch-site"))
         kind = headers.get("content-type")
         if kind != JSON:
             _check_kind(kind)

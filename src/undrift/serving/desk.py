@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from undrift.core.clock import Clock, SystemClock
 from undrift.core.errors import Unavailable
+from undrift.serving.admission import Admission
 from undrift.serving.answering import Draft, LoadedRoute, score_together
 from undrift.serving.asks import Ask, microseconds
-from undrift.serving.guard import Admission
 from undrift.serving.log import PredictionLog
 from undrift.serving.metrics import Latency, Metrics
 

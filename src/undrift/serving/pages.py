@@ -10,7 +10,7 @@ import msgspec
 
 from undrift import __version__
 from undrift.core.errors import Invalid, NotFound, Unavailable, UndriftError
-from undrift.serving.guard import Admission
+from undrift.serving.admission import Admission
 from undrift.serving.log import PredictionLog
 from undrift.serving.metrics import CONTENT_TYPE, Metrics
 from undrift.serving.oip import metadata

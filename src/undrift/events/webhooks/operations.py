@@ -17,7 +17,6 @@ from undrift.events.log import EventLog
 from undrift.events.model import Event
 from undrift.events.reach import Reach
 from undrift.events.webhooks import addresses, records
-from undrift.events.webhooks.addresses import Target
 from undrift.events.webhooks.bodies import check_mlflow_events, cloudevents_body, example_message, mlflow_body
 from undrift.events.webhooks.model import (
     Delivery,
@@ -254,17 +253,19 @@ def _check_description(description: str) -> str:
     return description
 
 
-def _check_url(ctx: Context, url: str) -> Target:
-    target = addresses.parse_url(url)
+def _check_url(ctx: Context, request: CreateWebhook | UpdateWebhook) -> None:
+    if request.url is None:
+        return
     try:
-        addresses.judge(target, reach_of(ctx), look_up=addresses.resolve, timeout_s=_LOOK_UP_S)
+        addresses.judge(
+            addresses.parse_url(request.url), reach_of(ctx), look_up=addresses.resolve, timeout_s=_LOOK_UP_S
+        )
     except Unavailable as error:
         # At this moment it is the caller's mistake more likely than the name server's.
         raise Invalid(error.message, next_step=error.next_step) from None
-    return target
 
 
-@operation("events.create_webhook", permission="events:write", emits=("webhook.created",))
+@operation("events.create_webhook", permission="events:write", emits=("webhook.created",), before=_check_url)
 def create_webhook(ctx: Context, request: CreateWebhook) -> Webhook:
     """Make a webhook: from now on, the events it wants are sent to its address.
 
@@ -281,7 +282,6 @@ def create_webhook(ctx: Context, request: CreateWebhook) -> Webhook:
     event_types, mlflow_events = _check_wanted(request.format, request.event_types, request.mlflow_events)
     check_secret(request.secret)
     _check_description(request.description)
-    target = _check_url(ctx, request.url)
     with ctx.begin() as tx:
         if records.count_webhooks(tx, request.project) >= _MOST_WEBHOOKS:
             raise TooLarge(
@@ -310,7 +310,7 @@ def create_webhook(ctx: Context, request: CreateWebhook) -> Webhook:
             f"webhooks/{webhook.id}",
             project=webhook.project,
             name=webhook.name,
-            host=target.host,
+            host=addresses.parse_url(request.url).host,
             event_types=webhook.event_types + webhook.mlflow_events,
         )
         return webhook
@@ -341,7 +341,7 @@ def list_webhooks(ctx: Context, request: ListWebhooks) -> WebhookPage:
     return WebhookPage(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
 
 
-@operation("events.update_webhook", permission="events:write", emits=("webhook.updated",))
+@operation("events.update_webhook", permission="events:write", emits=("webhook.updated",), before=_check_url)
 def update_webhook(ctx: Context, request: UpdateWebhook) -> Webhook:
     """Change a webhook.
 
@@ -361,9 +361,6 @@ def update_webhook(ctx: Context, request: UpdateWebhook) -> Webhook:
     if request.secret is not None:
         check_secret(request.secret)
     if request.url is not None:
-        with ctx.read() as tx:
-            _webhook(tx, request.webhook_id)
-        _check_url(ctx, request.url)
         values["url"] = request.url
     with ctx.begin() as tx:
         webhook = _webhook(tx, request.webhook_id)
@@ -417,7 +414,7 @@ def delete_webhook(ctx: Context, request: DeleteWebhook) -> None:
         ctx.emit("webhook.deleted", f"webhooks/{webhook.id}", project=webhook.project, name=webhook.name)
 
 
-@operation("events.test_webhook", permission="events:write", emits=("webhook.tested",))
+@operation("events.test_webhook", permission="events:write", emits=("webhook.tested",), keyed=False)
 def test_webhook(ctx: Context, request: TestWebhook) -> WebhookTest:
     """Call a webhook once with an example, and say how it went; waits at most 10 seconds for the receiver.
 

@@ -1,92 +1,14 @@
-"""Who may reach a model server from a browser: nobody's page. And how much may be in flight.
-
-A server on this machine answers to this machine's own names only, so that no name somebody else controls leads a page
-here (DNS rebinding). Requests that change something or cost something are refused when a browser says they come from
-another site's page. Programs that are not browsers send none of these headers, and are not concerned.
-"""
+"""How much may be in flight at a model server."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from ipaddress import ip_address
+from undrift.core.errors import Unavailable
 
-from undrift.core.errors import Forbidden, Invalid, Unavailable
+__all__ = ["Admission"]
 
-__all__ = ["Admission", "Hosts", "check_origin"]
-
-_REMEMBERED = 1000
 _FEW = 64
 _LEARN = 0.02
 _OVERHEAD_S = 60e-6  # of what is around the model: reading, writing, the way through the server
-
-
-class Hosts:
-    """The names this server answers to.
-
-    Args:
-        allowed: Names and addresses besides ``localhost`` and the loopback addresses, without ports.
-    """
-
-    def __init__(self, allowed: Collection[str] = ()) -> None:
-        self._allowed = {name.lower().strip("[]") for name in allowed} | {"localhost"}
-        self._good: set[str] = set()
-
-    def check(self, host: str | None) -> None:
-        """Return when a request was sent to one of the names.
-
-        Raises:
-            Invalid: There is no host in the request.
-            Forbidden: It was sent to another name.
-        """
-        if host in self._good:
-            return
-        if not host:
-            raise Invalid("The request has no Host header.")
-        name, port = _split(host.lower())
-        if (port and not (port.isascii() and port.isdigit())) or not (name in self._allowed or _is_loopback(name)):
-            raise Forbidden(
-                f"This server does not answer to the name {host[:100]!r}.",
-                next_step="Ask it as localhost, or start it with that name among its allowed hosts.",
-            )
-        if len(self._good) < _REMEMBERED:
-            self._good.add(host)
-
-
-def _split(host: str) -> tuple[str, str]:
-    if host.startswith("["):
-        name, _, port = host[1:].partition("]")
-        return name, port.removeprefix(":")
-    name, _, port = host.partition(":")
-    return name, port
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def check_origin(host: str, origin: str | None, fetch_site: str | None) -> None:
-    """Return when a request that is not merely reading comes from no browser, or from a page of this server.
-
-    Args:
-        host: The request's Host header.
-        origin: Its Origin header.
-        fetch_site: Its Sec-Fetch-Site header, which pages cannot set.
-
-    Raises:
-        Forbidden: It comes from another site's page.
-    """
-    if fetch_site is not None:
-        good = fetch_site in ("same-origin", "none")
-    else:
-        good = origin is None or origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
-    if not good:
-        raise Forbidden(
-            "A page of another site may not ask this server.",
-            next_step="Send the request from a program, or from a page of the same origin.",
-        )
 
 
 class Admission:
