@@ -14,6 +14,7 @@ from undrift import registry, serving
 from undrift.monitoring import records as monitoring_records
 
 VOID = {"meta", "link", "br", "path", "rect", "line", "input", "img"}
+OWN_SCRIPT = r'<script src="/static/[\w.]+\?\w+" data-project="default" defer></script>'
 EVIL = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>{{7*7}}"
 
 
@@ -197,7 +198,7 @@ def test_every_page_can_be_used_without_eyes_or_mouse(http, year, path):
 @pytest.mark.parametrize("path", [*PAGES, "/nowhere"])
 def test_no_page_has_anything_inline_or_from_outside(http, year, path):
     html = http.get(path, headers={"accept": "text/html"}).text
-    assert "<script" not in html
+    assert re.sub(OWN_SCRIPT, "", html).count("<script") == 0
     assert not re.search(r"\sstyle=|<style|\son[a-z]+=", html)
     assert not re.search(r'(?:src|href)="(?:https?:)?//', html)
 
@@ -261,9 +262,9 @@ def test_names_and_words_of_others_are_shown_and_never_obeyed(http, workspace, m
     life.cycle(6, 7, "refused", EVIL, EVIL, EVIL, incident=number, evidence={EVIL: EVIL})
     for path in ("/", "/incidents", "/incidents/1", "/endpoints/late", "/models/flights/late", "/audit"):
         page = get(http, path)
-        assert not [tag for tag, _ in page.tags if tag in ("script", "img")]
+        assert page.count("img") == 0
         assert not [given for _, given in page.tags if any(name.startswith("on") for name in given)]
-        assert "<script" not in page.html
+        assert "<script" not in re.sub(OWN_SCRIPT, "", page.html)
         if path != "/models/flights/late":
             assert "alert" in page.text
         assert "49" not in re.findall(r"onerror=alert\(1\)>(\d+)", page.text)

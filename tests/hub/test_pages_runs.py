@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from undrift import tracking
 from undrift.core import Actor, ReplayClock, derive_id
 from undrift.hub.web.asked import RunsAsked, link, read_asked
+from undrift.registry import RegisterModel, RegisterVersion, register_model, register_version
 from undrift.tracking.artifacts import PutArtifact, PutArtifacts, put_artifacts
 from undrift.workspace import Workspace
 
@@ -81,6 +82,8 @@ def fill_runs(workspace):
                 ),
             ),
         )
+        if place == 0:
+            model(ctx(place), run, "forest", "auc", "deep/weights.bin")
         tracking.end_run(ctx(place + 3), tracking.EndRun(run.id))
     failed = start(ctx(10), "delays", "gone wrong", parameters={"depth": 99})
     log(ctx(10), failed, "loss", [0, 1, 2], [1, 2, 3], [1.0, "Infinity", "NaN"])
@@ -99,6 +102,7 @@ def fill_runs(workspace):
         user=HOSTILE,
     )
     log(ctx(15), evil, "m", [0], [1], [1.0])
+    model(ctx(15), evil, "<b>{{7*7}}<script>", "m", "a/<b>.txt", HOSTILE)
     other = start(
         ctx(16), HOSTILE.replace("\u2028", ""), LONG, parameters={"text": LONG, "p": 2, LONG[:240].strip(): "ä"}
     )
@@ -108,6 +112,21 @@ def fill_runs(workspace):
 
 def start(ctx, experiment, name, **given):
     return tracking.start_run(ctx, tracking.StartRun("flights", experiment, name, id=id_of(name), **given))
+
+
+def model_id_of(name):
+    return f"m-{derive_id(START, 'models', name)}"
+
+
+def model(ctx, run, name, metric, path, kind="sklearn"):
+    asked = tracking.CreateLoggedModel(run.project, run.experiment_id, name, kind, run.id, id=model_id_of(run.name))
+    made = tracking.create_model(ctx, asked)
+    tracking.change_model(ctx, tracking.ChangeModel(run.project, made.id, "ready"))
+    for at, (dataset, value) in enumerate((("train", 0.41), ("test", 0.42))):
+        series = tracking.MetricSeries(metric, [0], [at], [value], made.id, dataset, "d1")
+        tracking.log_run(ctx, tracking.LogRun(run.id, series=(series,)))
+    entry = PutArtifact(path, ctx.repository.objects.put(b"weights"), 7)
+    put_artifacts(ctx, PutArtifacts(made.id, (entry,)))
 
 
 def log(ctx, run, name, steps, times, values):
@@ -171,6 +190,7 @@ ALL = (
     f"/runs/{id_of('alone')}",
     f"/runs/{id_of('thrown away')}",
     f"/runs/{id_of('tree-0')}?folder=plots",
+    f"/runs/{id_of('tree-0')}?model={model_id_of('tree-0')}&folder=deep",
     f"/runs/{id_of(HOSTILE)}",
     f"/runs/{id_of(LONG)}",
     compared("tree-0", "tree-1"),
@@ -304,6 +324,55 @@ def test_a_failed_run_says_why_and_shows_its_parts(http, runs):
     assert re.search(r"loss NaN 2", page.text)
 
 
+def test_models_that_a_run_made_are_shown_with_their_files_and_versions(http, workspace, runs):
+    ctx = workspace.context()
+    register_model(ctx, RegisterModel("flights", "late", "ops@example.com"))
+    register_version(ctx, RegisterVersion("flights", "late", run_id=id_of("tree-0")))
+    page = get(http, f"/runs/{id_of('tree-0')}")
+    assert "Registered as late version 1 ." in page.text
+    assert "/models/flights/late#v1" in page.links
+    # Measured on two datasets: the newest counts.
+    assert re.search(r"forest sklearn …\w{8} ready .* auc 0.42 files", page.text)
+    (files,) = [target for target in page.links if f"model={model_id_of('tree-0')}" in target]
+    listed = get(http, files)
+    assert "deep/ folder" in listed.text
+    assert "notes.txt" not in listed.text
+    address = f"/api/v1/artifacts/{model_id_of('tree-0')}/deep/weights.bin"
+    assert address in get(http, files.replace("#", "&folder=deep#")).links
+    assert http.get(address).content == b"weights"
+
+
+def test_files_of_a_model_that_another_run_made_are_not_shown(http, runs):
+    page = get(http, f"/runs/{id_of('tree-1')}?model={model_id_of('tree-0')}")
+    assert "No model that this run made" in page.text
+    assert "deep/" not in page.text
+
+
+def test_what_was_logged_once_is_not_drawn_as_a_curve(http, workspace):
+    ctx = workspace.context()
+    run = tracking.start_run(ctx, tracking.StartRun("p", "e", "r"))
+    log(ctx, run, "score at the end", [500], [500], [0.9])
+    log(ctx, run, "loss", range(3), range(3), [3.0, 2.0, 1.0])
+    page = get(http, f"/runs/{run.id}")
+    assert re.findall(r'data-metric="([^"]*)"', page.html) == ["loss"]
+
+
+def test_thousands_of_inputs_are_listed_by_their_first(http, workspace):
+    links = tuple(tracking.RunLink("input", "dataset", f"part {place}", f"{place:064x}") for place in range(900))
+    run = tracking.start_run(workspace.context(), tracking.StartRun("p", "e", "r", links=links))
+    page = get(http, f"/runs/{run.id}")
+    assert "the first 200 of 900" in page.text
+    assert len(page.html) < 200_000
+
+
+def test_an_address_that_an_mlflow_client_was_given_shows_the_project(http, runs):
+    page = get(http, "/projects/flights/")
+    assert "delays" in page.text
+    follows = [given for tag, given in page.tags if "mlflow" in given.get("src", "")]
+    assert [one["data-project"] for one in follows] == ["flights"]
+    assert "no experiments" in get(http, "/projects/nowhere", 404).text
+
+
 def test_curves_are_sampled_on_the_server(http, runs):
     answer = http.get(f"/runs/compare/curves?metric=loss&run={id_of('tree-0')}&run={id_of('tree-1')}")
     assert answer.headers["content-type"].startswith("application/json")
@@ -336,6 +405,21 @@ def test_a_comparison_shows_what_differs_first_and_counts_what_is_alike(http, ru
     ]
     assert (drawn["across"]["name"], drawn["up"]["name"]) == ("parameters.depth", "metrics.auc")
     assert drawn["across"]["values"] == [2.0, 5.0]
+
+
+def test_a_comparison_draws_first_what_most_runs_have(http, workspace):
+    ctx = workspace.context()
+    ids = []
+    for place in range(3):
+        run = tracking.start_run(ctx, tracking.StartRun("p", "e", f"r{place}", parameters={"a": place}))
+        logged = {"b/loss": place + 0.5} | ({"a/only here": 1.0} if place == 0 else {})
+        tracking.log_run(ctx, tracking.LogRun(run.id, metrics=logged))
+        ids.append(run.id)
+    page = get(http, "/runs/compare?" + "&".join(f"run={id_}" for id_ in ids))
+    assert re.findall(r'data-metric="([^"]*)"', page.html) == ["b/loss"]
+    drawn = json.loads(re.search(r'id="drawn">(.*?)</script>', page.html).group(1))
+    assert drawn["up"]["name"] == "metrics.b/loss"
+    assert drawn["parallel"][-1]["name"] == "metrics.b/loss"
 
 
 def test_what_changed_in_the_code_is_a_link(http, runs):
@@ -377,6 +461,7 @@ def test_fewer_than_two_runs_cannot_be_compared(http, query):
         ("/runs/flights/1?view=none", 400, "does not fit"),
         ("/runs/flights/1?view=all&view=deleted", 400, "given twice"),
         ("/runs/flights/1?page=zzz", 400, "page token"),
+        ("/runs/" + id_of("tree-0") + "?smooth=1.5", 400, "does not fit"),
     ],
 )
 def test_an_address_that_leads_nowhere_is_a_problem_with_a_sentence(http, runs, path, status, said):

@@ -22,6 +22,7 @@ BROWSER = runpy.run_path(str(Path(__file__).with_name("test_pages_browser.py")))
 RUNS = runpy.run_path(str(Path(__file__).with_name("test_pages_runs.py")))
 chromium, look, show = BROWSER["chromium"], BROWSER["look"], BROWSER["show"]
 id_of, compared, HOSTILE, LONG = RUNS["id_of"], RUNS["compared"], RUNS["HOSTILE"], RUNS["LONG"]
+WIDE = [id_of(f"wide-{place}") for place in range(3)]
 TREES = [f"tree-{place}" for place in range(6)]
 PAGES = {
     "experiments": "/runs",
@@ -40,6 +41,7 @@ PAGES = {
     "seven": compared(*TREES, "gone wrong") + "&alike=true",
     "strange": compared(HOSTILE, LONG),
     "many": "/runs/wide/5",
+    "model": f"/runs/{id_of('tree-0')}?model={RUNS['model_id_of']('tree-0')}",
     "code": f"/runs/compare/code?before={id_of('tree-0')}&after={id_of('tree-1')}&path=train.py",
 }
 DRAWN = """() => [...document.querySelectorAll(".canvas canvas")].map(one => {
@@ -63,7 +65,10 @@ def hub(blank, tmp_path_factory):
     ctx = workspace.context()
     for place in range(3):
         run = tracking.start_run(
-            ctx, tracking.StartRun("wide", "many", f"wide-{place}", parameters={f"p{one:02}": one for one in range(30)})
+            ctx,
+            tracking.StartRun(
+                "wide", "many", f"wide-{place}", id=WIDE[place], parameters={f"p{one:02}": one for one in range(30)}
+            ),
         )
         tracking.log_run(ctx, tracking.LogRun(run.id, metrics={f"metric/{one:05}": one / 7 for one in range(10_000)}))
     workspace.close()
@@ -121,6 +126,42 @@ def test_smoothing_and_scale_are_said(look):
         "1000 points of each curve are drawn. Bold: exponential mean with weight 0.9; faint: as logged"
     )
     assert "Logarithmic." in said
+
+
+def test_what_was_logged_once_is_compared_as_bars(look):
+    page = look("/runs/compare?" + "&".join(f"run={run}" for run in WIDE) + "&metric=metric/00007")
+    settle(page)
+    assert page.locator(".drawn .said").first.inner_text() == "No run has more than one point."
+    kinds = (
+        "() => echarts.getInstanceByDom(document.querySelector('[data-curves]')).getOption().series.map(s => s.type)"
+    )
+    assert page.evaluate(kinds) == ["bar"]
+    assert page.complaints == []
+
+
+def test_parallel_axes_lie_above_each_other_where_there_is_no_room_beside(look):
+    page = look(compared(*TREES))
+    settle(page)
+    layout = "() => echarts.getInstanceByDom(document.querySelector('[data-parallel]')).getOption().parallel[0].layout"
+    assert page.evaluate(layout) == "horizontal"
+    show(page, 360, "light")
+    page.wait_for_function(layout.replace("() => ", "() => 'vertical' === "))
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (f"/#/experiments/1/runs/{id_of('tree-1')}", f"/runs/{id_of('tree-1')}"),
+        (f"/projects/flights/#/experiments/1/runs/{id_of('tree-1')}", f"/runs/{id_of('tree-1')}"),
+        ("/projects/flights/#/experiments/1", "/runs/flights/1"),
+        ("/#/experiments/0", "/runs?project=default"),
+    ],
+)
+def test_addresses_that_mlflow_clients_print_lead_to_the_same_thing_here(look, hub, told, shown):
+    page = look(told)
+    page.wait_for_url(hub + shown)
+    assert page.complaints == []
 
 
 def test_what_changed_in_a_file_comes_into_the_page(look):

@@ -5,7 +5,7 @@ Everything that a page shows follows from its address, so that every view is a l
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
@@ -32,6 +32,7 @@ _MOST_PAIRS = 300
 
 View = Literal["active", "deleted", "all"]
 Axis = Literal["step", "time", "elapsed"]
+Smooth = Annotated[float, msgspec.Meta(ge=0, le=0.99)]
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -84,6 +85,7 @@ class RunAsked(msgspec.Struct, frozen=True):
         log: Whether values are drawn on a logarithmic scale.
         smooth: Weight of the past in the smoothed curve, 0 (none) to 0.99.
         find: Part of the names of parameters, metrics and tags to list.
+        model: Which of its logged models the artifacts are listed of; those of the run when left out.
         folder: Which folder of the artifacts to list.
         after: Where that list goes on.
     """
@@ -91,8 +93,9 @@ class RunAsked(msgspec.Struct, frozen=True):
     metric: tuple[str, ...] = ()
     x: Axis = "step"
     log: bool = False
-    smooth: float = 0.0
+    smooth: Smooth = 0.0
     find: str = ""
+    model: str = ""
     folder: str = ""
     after: str = ""
 
@@ -119,7 +122,7 @@ class CompareAsked(msgspec.Struct, frozen=True):
     metric: tuple[str, ...] = ()
     x: Axis = "step"
     log: bool = False
-    smooth: float = 0.0
+    smooth: Smooth = 0.0
     axis: tuple[str, ...] = ()
     across: str = ""
     up: str = ""

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from undrift.core.context import Context
+from undrift.core.errors import Invalid
 from undrift.hub.web.asked import CompareAsked, DiffAsked
 from undrift.hub.web.runs import run_address, usual_metrics
 from undrift.tracking import (
@@ -158,6 +159,8 @@ def compare_view(ctx: Context, asked: CompareAsked) -> CompareView:
         Invalid: There are fewer than two.
         TooLarge: There are more than 100.
     """
+    if len(asked.run) < 2:
+        raise Invalid("A comparison takes at least two runs.", next_step="Go back and tick two or more.")
     limit = asked.limit or _limit(len(asked.run))
     found = compare_runs(ctx, CompareRuns(asked.run, asked.alike, limit))
     titles = {
@@ -176,9 +179,12 @@ def compare_view(ctx: Context, asked: CompareAsked) -> CompareView:
     if not metrics and asked.run:
         # All end alike; how they got there may differ.
         metrics = [one.name for one in find_run(ctx, FindRun(asked.run[0], latest=True)).latest][:_ROWS]
+    # What most runs have comes first: what one alone has cannot be compared.
+    without = {row.name: sum(value is None for value in row.values) for row in found.metrics}
+    usual = usual_metrics(sorted(metrics, key=lambda name: without.get(name, 0)), len(metrics))
     axes = list(_axes(found))
     names = [axis.name for axis in axes]
-    measures = [f"metrics.{name}" for name in usual_metrics(metrics, len(metrics)) if f"metrics.{name}" in names]
+    measures = [f"metrics.{name}" for name in usual if f"metrics.{name}" in names]
     knobs = [axis for axis in axes if axis.name.startswith("parameters.")]
     numbers = [axis.name for axis in knobs if axis.kind == "number"]
     # Words on an axis can be told apart only while they are few.
@@ -188,7 +194,7 @@ def compare_view(ctx: Context, asked: CompareAsked) -> CompareView:
     ]
     across = asked.across if asked.across in names else next(iter([*numbers, *measures[1:], *measures]), "")
     up = asked.up if asked.up in names else next(iter([*measures, *numbers]), "")
-    drawn = asked.metric[:4] or usual_metrics(metrics, 1)
+    drawn = asked.metric[:4] or usual[:1]
     return CompareView(
         asked=msgspec.structs.replace(asked, metric=drawn),
         comparison=found,

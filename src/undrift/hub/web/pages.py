@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Request, Response
+from litestar.exceptions import MethodNotAllowedException
 from litestar.handlers import HTTPRouteHandler
 from markupsafe import Markup
 
@@ -39,6 +40,7 @@ _STATIC = {
     "undrift.js": ("undrift.js", _SCRIPT),
     "echarts.js": ("vendor/echarts.min.js", _SCRIPT),
     "htmx.js": ("vendor/htmx.min.js", _SCRIPT),
+    "mlflow.js": ("mlflow.js", _SCRIPT),
 }
 """What is served: by name, the file and what it is."""
 
@@ -132,6 +134,14 @@ def page_routes(pages: Pages, calls: Calls) -> list[HTTPRouteHandler]:
         wanted = asked.read_asked(asked.ExperimentsAsked, request.scope["query_string"])
         return pages.page("experiments.html", view=runs.experiments_view(ctx, wanted))
 
+    def project(ctx: Context, request: Request[Any, Any, Any]) -> str:
+        # What a client of MLflow was told to speak to, opened in a browser.
+        name = request.path_params["project"]
+        view = runs.experiments_view(ctx, asked.ExperimentsAsked(name))
+        if not view.projects[0].experiments:
+            raise NotFound(f"Project {name[:80]!r} has no experiments.", next_step="See /runs for those there are.")
+        return pages.page("experiments.html", view=view)
+
     def experiment(ctx: Context, request: Request[Any, Any, Any]) -> str:
         named = request.path_params
         # Also a project may be called "compare": routing does not go back from a fixed name to any name.
@@ -165,6 +175,7 @@ def page_routes(pages: Pages, calls: Calls) -> list[HTTPRouteHandler]:
         "/incidents": incidents,
         "/incidents/{number:str}": incident,
         "/audit": audit,
+        "/projects/{project:str}": project,
         "/runs": experiments,
         "/runs/{place:str}": run,
         "/runs/{place:str}/{experiment:str}": experiment,
@@ -178,12 +189,15 @@ def page_routes(pages: Pages, calls: Calls) -> list[HTTPRouteHandler]:
 
 def _page(path: str, make: Made, calls: Calls, *, kind: str = _HTML) -> HTTPRouteHandler:
     async def page(request: Request[Any, Any, Any]) -> Response[bytes]:
+        if request.method != "GET":
+            raise MethodNotAllowedException(headers={"Allow": "GET"})
         scope: Any = request.scope
         scope["undrift.asked"] = "page"
         text = await calls.run(lambda ctx: make(ctx, request), trace_id=scope["undrift.trace_id"])
         return Response(text.encode(), media_type=kind, headers=_PAGE_HEADERS)
 
-    return HTTPRouteHandler(path, http_method=["GET"], status_code=200)(page)
+    # Litestar's own answer to OPTIONS would say yes to spellings of MLflow's addresses that nothing answers.
+    return HTTPRouteHandler(path, http_method=["GET", "OPTIONS"], status_code=200)(page)
 
 
 def _static_route() -> HTTPRouteHandler:

@@ -15,7 +15,7 @@ from undrift.core.errors import Invalid, TooLarge, UndriftError
 from undrift.data import ListDatasets, list_datasets
 from undrift.hub.web.asked import COLUMNS, CurvesAsked, ExperimentsAsked, RunAsked, RunsAsked
 from undrift.hub.web.words import address
-from undrift.registry import ListModels, list_models
+from undrift.registry import ListModels, ModelVersion, SearchVersions, list_models, search_versions
 from undrift.tracking import (
     Experiment,
     FindExperiment,
@@ -23,18 +23,24 @@ from undrift.tracking import (
     LatestMetric,
     ListMetrics,
     ListProjects,
+    LoggedModel,
+    LoggedModelMetric,
+    MetricHistory,
     Run,
     RunLink,
     RunPage,
     SampleHistories,
     SearchExperiments,
+    SearchLoggedModels,
     SearchRuns,
     find_experiment,
     find_run,
     list_metrics,
     list_projects,
+    metric_history,
     sample_histories,
     search_experiments,
+    search_models,
     search_runs,
 )
 from undrift.tracking.artifacts import ArtifactPage, ListArtifacts, list_artifacts
@@ -65,11 +71,12 @@ _FOUND = 60
 _SAMPLE = 5
 _LISTED = 200
 _CURVES = 4
+_TRIED = 16
 _POINTS = 1_000
 _ALL_POINTS = 20_000
 _CHILDREN = 50
 _ARTIFACTS = 200
-_LONG_TAG = 400
+_MODELS = 50
 _ASIDE = ("system/", "cost/")
 
 
@@ -197,6 +204,10 @@ class RunView(msgspec.Struct, frozen=True):
         children: Runs that are part of it.
         more_children: Whether there are more.
         parent: The run it is part of, when it is there.
+        models: Logged models it made.
+        more_models: Whether there are more.
+        versions: Registered model versions that come from it.
+        root: The run, or the logged model, whose artifacts are listed.
         artifacts: What lies in the folder that is listed.
         artifacts_problem: Why it cannot be listed.
         hub: The hub's address, as it was asked.
@@ -215,6 +226,10 @@ class RunView(msgspec.Struct, frozen=True):
     children: tuple[Run, ...]
     more_children: bool
     parent: str
+    models: tuple[LoggedModel, ...]
+    more_models: bool
+    versions: tuple[ModelVersion, ...]
+    root: str
     artifacts: ArtifactPage
     artifacts_problem: str
     hub: str
@@ -239,6 +254,11 @@ class RunView(msgspec.Struct, frozen=True):
         """The folders above the one that is listed, by name and path, and itself."""
         parts = self.asked.folder.split("/") if self.asked.folder else []
         return [(part, "/".join(parts[: place + 1])) for place, part in enumerate(parts)]
+
+    def measured(self, model: LoggedModel) -> list[LoggedModelMetric]:
+        """Return the newest point of each metric of a logged model, whichever run and dataset it was measured with."""
+        newest = {one.name: one for one in sorted(model.metrics, key=lambda one: (one.time_ms, one.step))}
+        return [newest[name] for name in sorted(newest)]
 
     @property
     def drawn_as_json(self) -> dict[str, Any]:
@@ -408,11 +428,19 @@ def run_view(ctx: Context, run_id: str, asked: RunAsked, hub: str) -> RunView:
         NotFound: There is no such run.
     """
     run = find_run(ctx, FindRun(run_id, latest=True))
+    models = search_models(
+        ctx, SearchLoggedModels(run.project, (run.experiment_id,), f"source_run_id = '{run.id}'", limit=_MODELS)
+    )
+    versions = search_versions(ctx, SearchVersions(run.project, f"run_id = '{run.id}'", max_results=_MODELS))
     artifacts, problem = ArtifactPage(()), ""
-    try:
-        artifacts = list_artifacts(ctx, ListArtifacts(run.id, asked.folder, after=asked.after, limit=_ARTIFACTS))
-    except UndriftError as error:
-        problem = error.message
+    root = asked.model or run.id
+    if root in {run.id, *(model.id for model in models.models)}:
+        try:
+            artifacts = list_artifacts(ctx, ListArtifacts(root, asked.folder, after=asked.after, limit=_ARTIFACTS))
+        except UndriftError as error:
+            problem = error.message
+    else:
+        problem = "No model that this run made and that is listed here has this id."
     nothing: tuple[str, ...] = ()
     children = search_runs(
         ctx,
@@ -438,20 +466,31 @@ def run_view(ctx: Context, run_id: str, asked: RunAsked, hub: str) -> RunView:
         cost={one.name: one.value for one in run.latest if one.name.startswith("cost/")},
         inputs=[one for one in run.links if one.role == "input"],
         outputs=[one for one in run.links if one.role == "output"],
-        curves=list(asked.metric[:COLUMNS] or _drawn(run)),
+        curves=list(asked.metric[:COLUMNS] or _drawn(ctx, run)),
         children=children.runs,
         more_children=bool(children.next_page_token),
         parent=parent if parent and parent in known_runs(ctx, run.project, [parent]) else "",
+        models=models.models,
+        more_models=bool(models.next_page_token),
+        versions=versions.versions,
+        root=root,
         artifacts=artifacts,
         artifacts_problem=problem,
         hub=hub,
     )
 
 
-def _drawn(run: Run) -> tuple[str, ...]:
-    """Return the metrics whose curves are drawn where nobody has chosen: those that have more than one step."""
+def _drawn(ctx: Context, run: Run) -> list[str]:
+    """Return the metrics whose curves are drawn where nobody has chosen: those that have more than one point."""
+    # A metric that was logged once at the end of training has a step, too: only its history tells.
     stepped = [one.name for one in run.latest if one.step > 0 and not one.name.startswith(_ASIDE)]
-    return usual_metrics(stepped, _CURVES)
+    drawn: list[str] = []
+    for name in stepped[:_TRIED]:
+        if len(metric_history(ctx, MetricHistory(run.id, name, limit=2)).values) > 1:
+            drawn.append(name)
+        if len(drawn) == _CURVES:
+            break
+    return drawn
 
 
 def _code(run: Run) -> dict[str, str]:

@@ -56,7 +56,11 @@ def lasting(duration: timedelta) -> str:
 
     >>> lasting(timedelta(days=3, hours=7)), lasting(timedelta(minutes=1)), lasting(timedelta(seconds=5))
     ('3 days', '1 minute', '5 seconds')
+    >>> lasting(timedelta(milliseconds=20))
+    'under 1 second'
     """
+    if timedelta() < duration < timedelta(seconds=1):
+        return "under 1 second"
     seconds = max(0, int(duration.total_seconds()))
     for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
         if seconds >= length:

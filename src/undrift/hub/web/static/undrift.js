@@ -95,6 +95,41 @@
     });
   }
 
+  /* Whether no curve goes anywhere, as that of a score at the end: drawn as lines they would be a cloud of dots. */
+  function isFlat(found) {
+    const most = (column) => Math.max(...found.curves.map((curve) => new Set(curve[column]).size));
+    return found.curves.length > 1 && most(drawn.x === "step" ? "steps" : "times") <= 1;
+  }
+
+  function barOption(box, found) {
+    const known = new Map(drawn.runs.map((run) => [run.id, run]));
+    const bars = found.curves
+      .filter((curve) => typeof curve.values.at(-1) === "number")
+      .map((curve) => ({ name: known.get(curve.run).name, value: curve.values.at(-1), link: known.get(curve.run).link }));
+    const without = found.curves.length - bars.length;
+    const once = found.curves.every((curve) => curve.values.length <= 1);
+    const told = [once ? "No run has more than one point." : "All points of a run have one step: the newest are drawn."];
+    if (without) told.push(`${without} ${without === 1 ? "run has" : "runs have"} no number.`);
+    say(box, told.join(" "));
+    const option = base();
+    option.grid = { left: 24, right: 64, top: 8, bottom: 26, containLabel: true };
+    option.tooltip.formatter = (given) => `${short(given.name, 60)}: ${digits(given.value)}`;
+    option.xAxis = axisStyle({ type: "value" });
+    option.xAxis.axisLabel.formatter = digits;
+    option.yAxis = axisStyle({ type: "category", inverse: true, data: bars.map((bar) => bar.name) });
+    option.yAxis.axisLabel.formatter = (name) => short(name, 24);
+    option.series = [
+      {
+        type: "bar",
+        data: bars,
+        barMaxWidth: 22,
+        itemStyle: { color: COLOURS[mode()][0] },
+        label: { show: bars.length <= 14, position: "right", color: css("--ink"), formatter: (given) => digits(given.value) },
+      },
+    ];
+    return option;
+  }
+
   function curveOption(box, found) {
     const names = new Map(drawn.runs.map((run) => [run.id, run.name || run.id.slice(0, 8)]));
     const colours = COLOURS[mode()];
@@ -226,14 +261,20 @@
     return one;
   }
 
-  function parallelOption() {
+  function parallelOption(box) {
     const axes = drawn.parallel;
     const last = axes[axes.length - 1];
     const option = base();
     const numbers = last.kind === "number" ? last.values.filter((value) => value !== null) : [];
-    option.parallel = { left: 80, right: 90, top: 44, bottom: 24 };
+    // Side by side, axes need more room than a phone has: there they lie above each other.
+    const narrow = box.clientWidth < 100 * axes.length;
+    option.parallel = narrow
+      ? { layout: "vertical", left: 12, right: 24, top: 30, bottom: 30 }
+      : { left: 80, right: 90, top: 44, bottom: 24 };
     option.parallelAxis = axes.map((axis, place) => axisStyle({ ...axisOf(axis, place), nameTextStyle: { color: css("--ink"), fontSize: 12 } }));
     option.parallelAxis.forEach((axis) => {
+      if (narrow) Object.assign(axis, { nameLocation: "start", nameGap: 8 });
+      if (narrow) Object.assign(axis.nameTextStyle, { align: "left", verticalAlign: "bottom", padding: [0, 0, 4, 0] });
       axis.axisLabel.formatter = (value) => short(digits(value), 14);
       axis.axisLine.lineStyle = { color: css("--soft") };
     });
@@ -314,7 +355,7 @@
       const answer = await fetch(box.dataset.curves, { headers: { accept: "application/json" } });
       if (!answer.ok) throw new Error(`the hub answered ${answer.status}`);
       const found = await answer.json();
-      draw(box, () => curveOption(box, found));
+      draw(box, () => (isFlat(found) ? barOption : curveOption)(box, found), (given) => given.data && given.data.link);
     } catch (error) {
       say(box, `The points could not be read: ${error.message}.`);
     }
@@ -332,14 +373,16 @@
     { rootMargin: "300px" },
   );
   document.querySelectorAll("[data-curves]").forEach((box) => seen.observe(box));
-  document.querySelectorAll("[data-parallel]").forEach((box) => draw(box, parallelOption));
+  document.querySelectorAll("[data-parallel]").forEach((box) => draw(box, () => parallelOption(box)));
   document.querySelectorAll("[data-scatter]").forEach((box) => draw(box, scatterOption, (given) => given.data && given.data.link));
 
   dark.addEventListener("change", () => redraw.forEach((again) => again()));
   const fitted = new ResizeObserver((entries) => {
     for (const entry of entries) {
       const chart = charts.find((one) => one.box === entry.target);
-      if (chart) chart.shown.resize();
+      if (!chart) continue;
+      chart.shown.resize();
+      if ("parallel" in entry.target.dataset) put(entry.target, parallelOption(entry.target));
     }
   });
   document.querySelectorAll(".canvas").forEach((box) => fitted.observe(box));
