@@ -243,6 +243,8 @@ def test_attributes_can_be_asked_for(database, make_ctx):
         ("run_name = 'Morning'", [first]),
         ("attributes.`run name` ILIKE 'm%'", [first]),
         ("tags.`mlflow.runName` LIKE 'e%'", [second]),
+        ("tags.`mlflow.runName` IS NULL", []),
+        ("tags.`mlflow.runName` IS NOT NULL AND run_name LIKE 'e%'", [second]),
         ("status = 'FAILED'", [first]),
         ("status != 'FAILED'", [second]),
         ("user_id = 'bob'", [second]),

@@ -272,7 +272,7 @@ def run_as_json(run: Run, uses: Sequence[DatasetUse] = ()) -> dict[str, Any]:
     if run.parent_id and PARENT_RUN not in tags:
         tags = {**tags, PARENT_RUN: run.parent_id}
     data = {
-        "metrics": [metric_as_json(one, model_id=one.model_id, run_id=run.id) for one in run.latest],
+        "metrics": [metric_as_json(one, model_id=one.model_id) for one in run.latest],
         "params": as_pairs(run.parameters),
         "tags": as_pairs(tags),
     }

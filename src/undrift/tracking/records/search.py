@@ -194,6 +194,8 @@ def _condition(tx: sa.Connection, clause: Clause) -> Any:
             run_metrics.c.run_id == runs.c.id, run_metrics.c.name == clause.key, _compared(run_metrics.c.value, clause)
         )
     if clause.entity == "tag" and clause.key == _RUN_NAME:
+        if clause.op in {"IS NULL", "IS NOT NULL"}:
+            return runs.c.name == "" if clause.op == "IS NULL" else runs.c.name != ""
         return compare_text(tx, runs.c.name, clause)
     if clause.entity in _LOGGED:
         table = _LOGGED[clause.entity]
