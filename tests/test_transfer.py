@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -206,12 +207,18 @@ def test_a_download_that_was_cut_goes_on_where_it_was(client, run, tmp_path):
     assert content(tmp_path / "other") == {"large": data}
 
 
-def test_large_files_that_are_equal_come_into_one_folder(client, run, tmp_path):
-    source = write(tmp_path / "source", dict.fromkeys(("best", "last", "step-1", "step-2"), os.urandom(8 << 20)))
+def test_large_files_that_are_equal_come_into_one_folder(client, run, tmp_path, monkeypatch):
+    source = write(tmp_path / "source", dict.fromkeys(("best", "last", "step-1"), os.urandom(2 << 20)))
     transfer.upload_folder(client, run, source)
-    for number in range(5):
-        transfer.download(client, run, "", tmp_path / f"copy-{number}")
-        assert content(tmp_path / f"copy-{number}") == content(source)
+    for way in (transfer._Here, transfer._Remote):
+
+        def slowly(self, root, entry, start, get=way.get_large):
+            time.sleep(0.3)
+            yield from get(self, root, entry, start)
+
+        monkeypatch.setattr(way, "get_large", slowly)
+    transfer.download(client, run, "", tmp_path / "copy")
+    assert content(tmp_path / "copy") == content(source)
 
 
 def test_a_link_in_the_folder_leads_nowhere(client, run, tmp_path):
@@ -257,6 +264,18 @@ def test_an_answer_about_other_paths_is_not_believed(tmp_path):
 
         with pytest.raises(Corrupt, match="not below"):
             transfer.download(Lying(), "0" * 32, "wanted", tmp_path / "copy")
+
+
+def test_an_answer_about_other_files_is_not_believed(client, run, tmp_path, monkeypatch):
+    source = write(tmp_path / "source", {"a": b"1"})
+    transfer.upload_folder(client, run, source)
+    for way in (transfer._Here, transfer._Remote):
+        monkeypatch.setattr(way, "get_small", lambda self, root, entries: iter([(hash_bytes(b"1"), b"1")] * 3))
+        monkeypatch.setattr(way, "missing", lambda self, digests: ["0" * 64])
+    with pytest.raises(Corrupt, match="more files"):
+        transfer.download(client, run, "", tmp_path / "copy")
+    with pytest.raises(NotFound):
+        transfer.upload_folder(client, run, write(tmp_path / "other", {"b": os.urandom(100)}))
 
 
 def test_a_hub_that_is_away_is_waited_for_and_then_given_up(hub, tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -12,10 +14,12 @@ import pytest
 
 from undrift.core import Actor
 from undrift.core.errors import Conflict, Invalid, NotFound
+from undrift.core.hashing import hash_bytes
 from undrift.core.ids import new_id
 from undrift.data import RegisterDataset, register_dataset
 from undrift.data.versions import append
-from undrift.exchange import Report, export_project, import_archive
+from undrift.exchange import Here, Report, archive, export_project, import_archive
+from undrift.exchange.folders import Folder
 from undrift.registry import (
     AsOf,
     DecideApproval,
@@ -52,6 +56,7 @@ from undrift.tracking import (
     DeleteRun,
     EndRun,
     FindRun,
+    ImportExperiment,
     LogDatasets,
     LoggedDataset,
     LogRun,
@@ -64,6 +69,7 @@ from undrift.tracking import (
     delete_run,
     end_run,
     find_run,
+    import_experiment,
     log_datasets,
     log_run,
     start_run,
@@ -343,6 +349,55 @@ def test_a_changed_object_is_named_and_never_kept_under_its_old_name(
     report = import_archive(here(there), tmp_path / "one", Report("archive", "flights"), quiet)
     assert {one.name.replace("/", "") for one in report.problems if one.what == "object"} == set(changed)
     assert [other[1].objects.size(digest) for digest in changed] == [None, None]
+
+
+def seal(folder):
+    """Make the manifest say of each file what is in it now."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name, facts in manifest["files"].items():
+        data = (folder / name).read_bytes()
+        facts |= {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("name", ["experiments", "runs", "tables", "table_versions", "models", "versions", "artifacts"])
+def test_lines_that_say_something_else_are_named_and_the_rest_comes(
+    ctx, sqlite_database, make_ctx, here, other, tmp_path, name
+):
+    fill(ctx, make_ctx, sqlite_database)
+    export_project(here(ctx), tmp_path / "one", quiet)
+    path = tmp_path / "one" / f"{name}.jsonl"
+    path.write_bytes(b'{"id": [], "dataset": [], "name": 7}\n' + path.read_bytes())
+    seal(tmp_path / "one")
+    report = import_archive(
+        here(make_ctx(other[0], repository=other[1])), tmp_path / "one", Report("archive", "flights"), quiet
+    )
+    assert [one.what for one in report.problems] == [name]
+    assert report.counts["runs"].added == 2
+    assert report.counts["table versions"].added > 0
+
+
+def test_an_import_holds_few_objects_and_reads_the_runs_once(
+    ctx, sqlite_database, make_ctx, here, other, tmp_path, monkeypatch
+):
+    fill(ctx, make_ctx, sqlite_database)
+    for number in range(5):
+        import_experiment(ctx, ImportExperiment("flights", f"more {number}", "", ctx.now()))
+    export_project(here(ctx), tmp_path / "one", quiet)
+    for _ in range(20):
+        data = os.urandom(900)
+        path = tmp_path / "one/objects" / hash_bytes(data)[:2] / hash_bytes(data)[2:]
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+    monkeypatch.setattr(archive, "_HELD_BYTES", 4_000)
+    held, opened = [], []
+    keep, pieces = Here.keep, Folder.pieces
+    monkeypatch.setattr(Here, "keep", lambda self, some: [held.append(sum(map(len, some))), keep(self, some)][1])
+    monkeypatch.setattr(Folder, "pieces", lambda self, path: [opened.append(path.name), pieces(self, path)][1])
+    import_archive(here(make_ctx(other[0], repository=other[1])), tmp_path / "one", Report("archive", "flights"), quiet)
+    assert sum(held) > 18_000
+    assert opened.count("runs.jsonl") == 2, "once to look whether it is whole, once to bring it in"
+    assert len(held) > 4
 
 
 def test_a_link_in_an_archive_is_not_followed_out(ctx, sqlite_database, make_ctx, here, other, tmp_path):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import os
 import sqlite3
+import threading
 import time
 
 import pytest
@@ -130,6 +133,16 @@ def test_yaml_holds_plain_values_or_nothing(ctx, here, tmp_path, text):
     assert ("run", RUN) in reasons(report)
 
 
+@pytest.mark.parametrize("line", ["status: [1]", "status: {a: 1}", 'user_id: ["\\0"]'])
+def test_values_of_other_kinds_keep_no_run_back(ctx, here, tmp_path, line):
+    run = make_store(tmp_path / "mlruns")
+    name = line.partition(":")[0]
+    kept = [one for one in (run / "meta.yaml").read_text().splitlines() if not one.startswith(name)]
+    (run / "meta.yaml").write_text("\n".join([*kept, line]))
+    bring(tmp_path / "mlruns", here(ctx))
+    assert {one.id for one in search_runs(ctx, SearchRuns("flights")).runs} == {RUN, OTHER}
+
+
 def test_a_text_that_stands_for_a_gigabyte_is_refused_at_once(tmp_path):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
@@ -218,3 +231,61 @@ def test_a_server_that_is_away(unused_port, monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     with pytest.raises(Unavailable, match="did not answer"):
         open_mlflow(f"http://127.0.0.1:{unused_port}", Report("", "flights"))
+
+
+class Broken(http.server.BaseHTTPRequestHandler):
+    """A server of MLflow with two runs: it fails at the files of one, and at the metrics of the other."""
+
+    def do_POST(self):
+        length = int(self.headers.get("content-length") or 0)
+        self.rfile.read(length)
+        self.do_GET()
+
+    def do_GET(self):
+        path = self.path.removeprefix("/api/2.0/mlflow/").partition("?")[0]
+        of_other = OTHER in self.path
+        runs = [
+            {
+                "info": {"run_id": id_, "status": "FINISHED", "start_time": 1, "artifact_uri": "s3://gone"},
+                "data": {"metrics": [{"key": "loss", "value": 1}]},
+            }
+            for id_ in (RUN, OTHER)
+        ]
+        points = {"metrics": [{"key": "loss", "value": 1.5, "timestamp": 2, "step": 3}]}
+        answers = {
+            "experiments/search": (200, {"experiments": [{"experiment_id": "1", "name": "one", "creation_time": 1}]}),
+            "runs/search": (200, {"runs": runs}),
+            "runs/get": (404, {"message": "gone"}) if of_other else (200, {"run": runs[0]}),
+            "metrics/get-history": (500, {"message": "broken"}) if of_other else (200, points),
+            "artifacts/list": (200, {"files": []}) if of_other else (500, {"message": "no such bucket"}),
+            "registered-models/search": (200, {}),
+        }
+        status, answer = answers.get(path, (404, {"message": "no such endpoint"}))
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words):
+        pass
+
+
+def test_what_a_server_fails_at_is_named_and_the_rest_comes(ctx, here, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            report = bring(f"http://127.0.0.1:{server.server_port}", here(ctx))
+        finally:
+            server.shutdown()
+            thread.join()
+    found = {one.id: one for one in search_runs(ctx, SearchRuns("flights")).runs}
+    assert set(found) == {RUN, OTHER}
+    assert found[RUN].metrics == {"loss": 1.5}
+    assert {(one.what, one.name.partition("/")[0]) for one in report.problems} == {
+        ("files", RUN),
+        ("links", OTHER),
+        ("metrics", OTHER),
+    }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
+import sqlite3
 
 import pytest
 
@@ -219,3 +221,14 @@ TABLES = [
     "alias_moves",
     "stage_moves",
 ]
+
+
+def test_a_value_in_a_database_that_is_no_number_is_named(sqlite_store, ctx, here, tmp_path):
+    shutil.copy(sqlite_store.folder / "mlflow.db", tmp_path)
+    with sqlite3.connect(tmp_path / "mlflow.db") as db:
+        (run_id, name) = db.execute("SELECT run_uuid, key FROM metrics WHERE NOT is_nan LIMIT 1").fetchone()
+        db.execute("UPDATE metrics SET value = 'many' WHERE run_uuid = ? AND key = ?", (run_id, name))
+    db.close()
+    report = bring(str(tmp_path / "mlflow.db"), here(ctx))
+    assert [one.name for one in report.problems if one.what == "metric"] == [f"{run_id}/{name}"]
+    assert report.counts["runs"].added == len(sqlite_store.said["runs"])

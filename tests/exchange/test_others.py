@@ -183,6 +183,32 @@ def test_a_run_of_wandb_comes_in_with_its_history(tmp_path, ctx, here, history):
     assert {what: one.added for what, one in again.counts.items() if one.added} == {}
 
 
+def test_what_is_no_number_in_a_history_of_wandb_stops_nothing(tmp_path, ctx, here):
+    make_wandb(tmp_path / "wandb")
+    files = tmp_path / "wandb/run-20240131_120000-abcd1234/files"
+    (files / "wandb-metadata.json").write_text('{"project": "p\\ud83d"}')
+    (files / "wandb-summary.json").write_text('{"_timestamp": Infinity}')
+    (files / "config.yaml").write_text("odd:\n  value: {null: 1, 2024-01-31: x}\n")
+    (files / "history.jsonl").write_text(
+        '{"_step": NaN, "_timestamp": Infinity, "loss": 1}\n{"_step": 1, "_timestamp": 1706702400, "loss": 2}\nbroken\n'
+    )
+    report = Report("", "flights")
+    bring(WandbExport(tmp_path / "wandb", report), here(ctx), report)
+    (run,) = search_runs(ctx, SearchRuns("flights")).runs
+    found = metric_history(ctx, MetricHistory(run.id, "loss"))
+    assert sorted(zip(found.steps, found.times_ms, found.values, strict=True)) == [(0, 0, 1.0), (1, 1706702400000, 2.0)]
+    assert [one.reason for one in report.problems] == ["1 of its lines cannot be read."]
+
+
+def test_a_cell_of_a_csv_without_an_end_is_named(tmp_path, ctx, here):
+    make_wandb(tmp_path / "wandb", "csv")
+    path = tmp_path / "wandb/run-20240131_120000-abcd1234/files/history.csv"
+    path.write_text(path.read_text() + '4,5,6,"' + "x" * 200_000)
+    report = Report("", "flights")
+    bring(WandbExport(tmp_path / "wandb", report), here(ctx), report)
+    assert ["history.csv cannot be read" in one.reason for one in report.problems] == [True]
+
+
 def test_without_a_history_the_last_values_come_and_the_way_to_the_rest_is_told(tmp_path, ctx, here):
     report = Report("", "flights")
     bring(WandbExport(make_wandb(tmp_path / "wandb", ""), report), here(ctx), report)

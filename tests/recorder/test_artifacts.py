@@ -61,6 +61,34 @@ def test_a_file_that_is_removed_or_written_to_afterwards_arrives_as_it_was(recor
     assert len(found["big"]) == 9 << 20
 
 
+def test_contents_find_room_again_once_others_were_sent(record, fetch, find, eventually, monkeypatch):
+    from undrift.recorder import spool
+
+    monkeypatch.setattr(spool, "_KEEP_BYTES", 10_000)
+    run = record()
+    for number in range(5):
+        run.artifact(f"{number}.txt", content=str(number) * 4_000)
+        eventually(lambda: run._spool.kept_bytes == 0)
+    run.end(wait_s=30)
+    assert {path: len(data) for path, data in fetch(run.id).items()} == {f"{n}.txt": 4_000 for n in range(5)}
+    assert run.losses == {}
+
+
+def test_a_content_that_finds_no_room_is_counted_and_one_that_is_big_arrives(
+    record, fetch, runs, workspace, monkeypatch
+):
+    from undrift.recorder import spool
+
+    monkeypatch.setattr(spool, "_KEEP_BYTES", 10 << 20)
+    run = record(offline=True)
+    run.artifact("big.txt", content=b"x" * (9 << 20))
+    run.artifact("more.txt", content=b"x" * (2 << 20))
+    run.end()
+    assert run.losses == {"missing_artifacts": 1}
+    list(sync_runs(target=workspace))
+    assert {path: len(data) for path, data in fetch(run.id).items()} == {"big.txt": 9 << 20}
+
+
 def test_a_big_file_that_is_written_to_in_place_is_said_to_have_changed(record, fetch, find, tmp_path, runs, workspace):
     (tmp_path / "big").write_bytes(b"x" * (9 << 20))
     run = record(offline=True)

@@ -129,6 +129,16 @@ def test_git_that_hangs_or_is_not_there_holds_nothing_up(project, tmp_path, monk
     assert "train.py" in kept(tmp_path / "two")
 
 
+def test_a_repository_that_git_cannot_read_and_one_in_another_are_named(project, tmp_path):
+    subprocess.run(["git", "init", "-q", project / "inner"], check=True)
+    (project / "inner" / "own.py").write_text("")
+    code = capture_code(tmp_path / "copy", start=project)
+    assert {"path": "inner/", "reason": "is a repository of its own"} in code.left_out
+    (project / ".git" / "HEAD").write_text("broken")
+    code = capture_code(tmp_path / "other", start=project)
+    assert any("git cannot read the repository" in problem for problem in code.problems)
+
+
 def test_settings_of_a_repository_start_nothing(project, tmp_path):
     witness = tmp_path / "witness"
     for setting in ("core.fsmonitor", "diff.external", "core.pager", "diff.x.textconv"):

@@ -58,6 +58,48 @@ def test_what_waits_gives_the_garbage_collector_nothing_to_look_at(record):
     assert not gc.is_tracked(entry.values)
 
 
+def test_what_training_logs_is_its_own(train, start_hub, find):
+    process = train(
+        "import logging, sys, time\nlogging.basicConfig(level=logging.INFO)\nimport undrift as ud\n"
+        "run = ud.run('flights', target=sys.argv[1], capture=False, system_metrics=False)\n"
+        "print(run.id, flush=True)\n"
+        "run.log(loss=1)\nrun.artifact('a.txt', content='one')\nrun.end(wait_s=30)\n"
+        "import httpx\nhttpx.get(sys.argv[1])\n",
+        start_hub().url,
+        UNDRIFT_QUIET="1",
+    )
+    run_id = process.stdout.readline().strip()
+    _, err = process.communicate(timeout=60)
+    assert find(run_id).status == "finished"
+    assert err.count("HTTP Request") == len(err.splitlines()) == 1
+
+
+def test_signals_are_handled_as_they_were_once_no_run_is_open_and_in_children_that_say_nothing(train, workspace, find):
+    process = train(
+        """
+import os, signal, sys
+import undrift as ud
+def handled():
+    return signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+run = ud.run("flights", target=sys.argv[1], capture=False, system_metrics=False)
+print(run.id, handled(), flush=True)
+if (pid := os.fork()) == 0:
+    before = handled()
+    run.log(child=1)
+    print(before, handled(), flush=True)
+    sys.exit(0)
+os.waitpid(pid, 0)
+print(handled(), flush=True)
+run.end(wait_s=30)
+print(handled(), flush=True)
+""",
+        workspace,
+    )
+    run_id, *said = process.communicate(timeout=60)[0].split()
+    assert said == ["True", "False", "True", "True", "False"]
+    assert find(run_id).metrics == {"child": 1.0}
+
+
 def test_what_training_draws_at_random_is_the_same_with_a_run_and_without(record, unused_port, eventually):
     random.seed(7)
     before = random.getstate()

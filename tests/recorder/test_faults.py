@@ -6,13 +6,15 @@ import http.server
 import signal
 import threading
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 import undrift as ud
 from undrift import tracking
 from undrift.recorder import sync_runs
-from undrift.recorder.spool import find_spools
+from undrift.recorder.spool import About, Spool, find_spools
 
 TRAIN = """
 import sys, time
@@ -246,6 +248,22 @@ run.end()
         assert points(run_id, f"child{which}") == [(step, float(step)) for step in range(100)]
     assert find(run_id).status == "finished"
     assert not list(find_spools(runs))
+
+
+def test_processes_that_begin_at_the_same_moment_write_into_folders_of_their_own(tmp_path, monkeypatch):
+    about = About("0" * 32, "default", "flights", "", owner=False, pid=1, began_at=datetime.now(UTC))
+    first = Spool.begin(tmp_path, about)
+    # As if the other one had looked before the first one made its folder.
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    second = Spool.begin(tmp_path, about)
+    monkeypatch.undo()
+    assert first.folder != second.folder
+    for spool in (first, second):
+        assert spool.records.append(b"1")
+        assert not spool.lacks()
+    first.close(remove=True)
+    assert second.records.take(100).payloads == [b"1"]
+    second.close()
 
 
 def test_a_child_that_is_terminated_does_not_end_the_run_of_its_parent(train, workspace, find):

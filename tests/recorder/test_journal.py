@@ -68,6 +68,32 @@ def test_a_line_cut_short_by_a_crash_is_passed_over_and_what_follows_is_read(tmp
     again.close()
 
 
+def test_damaged_lines_are_counted_once_however_often_they_are_read(tmp_path):
+    journal = Journal(tmp_path, "records")
+    for number in range(3):
+        journal.append(b"%d" % number)
+    journal.close()
+    segment = tmp_path / "records-00000001.jsonl"
+    segment.write_bytes(segment.read_bytes().replace(b" 1\n", b" 7\n"))
+    journal = Journal(tmp_path, "records")
+    for _ in range(2):
+        batch = journal.take(1000)
+        assert batch.payloads == [b"0", b"2"]
+    journal.done(batch)
+    assert (journal.damaged, journal.waiting_bytes) == (1, 0)
+
+
+def test_a_file_that_was_cut_off_meanwhile_ends_where_it_ends(tmp_path):
+    journal = Journal(tmp_path, "records")
+    for number in range(3):
+        journal.append(b"%d" % number)
+    (tmp_path / "records-00000001.jsonl").write_bytes(b"")
+    batch = journal.take(1000)
+    assert batch.payloads == []
+    journal.done(batch)
+    assert journal.waiting_bytes == 0
+
+
 def test_segments_that_were_sent_give_their_space_back(tmp_path):
     journal = Journal(tmp_path, "records", segment_bytes=100)
     for number in range(100):

@@ -256,6 +256,35 @@ def test_a_run_can_be_gone_on_with(record, points, find):
     assert find(first.id).status == "finished"
 
 
+def test_a_run_that_ended_runs_again_when_it_is_gone_on_with(record, find, eventually):
+    first = record()
+    first.end("killed", "out of memory")
+    second = record(id=first.id)
+    eventually(lambda: find(first.id).status == "running")
+    second.end()
+    assert (find(first.id).status, second._delivery.refused) == ("finished", 0)
+
+
+def test_texts_that_are_no_utf8_are_kept_as_near_as_can_be(record, find):
+    run = record(name="late \udcff")
+    run.parameters(path="data/\udcff", paths=["\udcff"])
+    run.tag(path="data/\udcff")
+    run.reads("data \udcff", version="v\udcff")
+    run.end("failed", "no such file: \udcff")
+    there = find(run.id)
+    assert (there.name, there.status, there.error) == ("late ?", "failed", "no such file: ?")
+    assert there.parameters == {"path": "data/?", "paths": "['\\udcff']"}
+    assert there.tags["path"] == "data/?"
+    assert [(link.name, link.ref) for link in there.links] == [("data ?", "v?")]
+
+
+def test_children_that_were_sent_are_not_kept_in_mind(record, eventually):
+    run = record()
+    for _ in range(3):
+        run.child("fold").end()
+    eventually(lambda: not run._unsent)
+
+
 def test_where_a_run_goes_is_said(record, workspace, runs, monkeypatch, capsys):
     monkeypatch.setenv("UNDRIFT_QUIET", "0")
     run = record()

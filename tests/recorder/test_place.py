@@ -116,5 +116,58 @@ def test_a_folder_of_a_newer_undrift_is_left_alone(record, runs, workspace):
     about = run.folder / "run.json"
     about.write_text(json.dumps(json.loads(about.read_text()) | {"format": 99}))
     (there,) = sync_runs(target=workspace)
-    assert there.state == "recording"
+    assert (there.state, "newer undrift" in there.trouble) == ("left", True)
     assert about.exists()
+    about.write_text("{")
+    (there,) = sync_runs(target=workspace)
+    assert (there.run_id, there.state, "cannot be read" in there.trouble) == (run.id, "left", True)
+
+
+def test_sending_what_a_killed_process_left_does_not_end_a_run_that_another_goes_on_with(
+    train, record, runs, workspace, find
+):
+    process = train(
+        "import sys, time\nimport undrift as ud\n"
+        "run = ud.run('flights', target=sys.argv[1], offline=True, capture=False, system_metrics=False)\n"
+        "run.log(loss=1)\nrun.flush()\nprint(run.id, flush=True)\ntime.sleep(60)\n",
+        workspace,
+    )
+    run_id = process.stdout.readline().strip()
+    process.kill()
+    process.wait()
+    with record(id=run_id) as run:
+        run.log(loss=2, step=2)
+        run.flush()
+        assert {(one.run_id, one.state) for one in sync_runs(target=workspace)} == {
+            (run_id, "sent"),
+            (run_id, "recording"),
+        }
+        assert find(run_id).status == "running"
+    assert find(run_id).status == "finished"
+    assert not list(find_spools(runs))
+
+
+def test_run_folders_do_not_lie_where_somebody_else_has_made_a_place_for_them(monkeypatch, tmp_path):
+    monkeypatch.delenv("UNDRIFT_RUNS", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/1/task")
+    monkeypatch.setattr(os, "access", lambda path, _: not str(path).startswith("/proc"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"undrift-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    folder = runs_folder()
+    assert not folder.is_relative_to(tmp_path / f"undrift-{os.getuid()}")
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
+    assert runs_folder() == folder
+
+
+def test_a_run_begins_where_the_working_folder_was_removed(train, workspace, find):
+    process = train(
+        "import os, sys\nos.mkdir('gone')\nos.chdir('gone')\nos.rmdir('../gone')\nimport undrift as ud\n"
+        "from undrift.recorder.place import find_place\nassert find_place().create\n"
+        "run = ud.run('flights', target=sys.argv[1])\nrun.log(loss=1)\nprint(run.id, flush=True)\n",
+        workspace,
+        HOME=str(workspace.parent),
+    )
+    run_id = process.stdout.readline().strip()
+    _, err = process.communicate(timeout=60)
+    assert find(run_id).status == "finished", err

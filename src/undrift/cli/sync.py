@@ -48,7 +48,8 @@ def sync(
         elif one.state == "recording":
             say(f"{one.run_id}: a process still records it; left alone.")
         else:
-            say(f"{one.run_id}: not all was sent to {one.target}: {one.trouble} The rest stays in {one.folder}.")
+            to = f" to {one.target}" if one.target else ""
+            say(f"{one.run_id}: not all was sent{to}: {one.trouble} The rest stays in {one.folder}.")
     if as_json:
         show_json(done)
     elif not done:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -463,6 +464,10 @@ class _DatasetLine(LoggedDataset, frozen=True):
     experiment_id: int = 0
 
 
+class _VersionLine(DatasetVersion, frozen=True):
+    dataset: str = ""
+
+
 class _Import:
     def __init__(self, here: Here, folder: Folder, manifest: Manifest, report: Report, tell: Tell) -> None:
         self._here = here
@@ -476,10 +481,12 @@ class _Import:
     def everything(self) -> None:
         self._verify()
         self._objects()
-        for line in self._read("experiments", dict[str, Any]):
-            self._experiment(msgspec.convert(line | {"project": self._here.project}, Experiment))
-        for experiment_id, number in sorted(self._numbers.items()):
-            self._runs(experiment_id, number)
+        for experiment in self._structs("experiments", Experiment, project=self._here.project):
+            self._experiment(experiment)
+        # An export writes the runs of an experiment one after the other.
+        for experiment_id, mine in groupby(self._read("runs", _RunLine), key=lambda run: run.experiment_id):
+            if experiment_id in self._numbers:
+                self._runs(self._numbers[experiment_id], mine)
         for datasets in batches(self._read("datasets", _DatasetLine), 20):
             self._datasets(datasets)
         self._logged_models()
@@ -533,6 +540,7 @@ class _Import:
     def _objects(self) -> None:
         held: list[bytes] = []
         wanted: list[str] = []
+        held_bytes = 0
         top = self._folder.path / "objects"
         for files in batches(self._folder.below(top, self._report, "objects"), _FILES_AT_ONCE):
             digests = [inner.replace("/", "") for inner, _, _ in files]
@@ -545,11 +553,12 @@ class _Import:
                 elif found.st_size <= _SMALL_BYTES:
                     held.append(b"".join(self._folder.pieces(file)))
                     wanted.append(digest)
+                    held_bytes += len(held[-1])
+                    if held_bytes >= _HELD_BYTES or len(held) >= _FILES_AT_ONCE:
+                        self._keep_small(held, wanted)
+                        held, wanted, held_bytes = [], [], 0
                 else:
                     self._try("object", inner, lambda file=file, digest=digest: self._keep(file, digest))  # type: ignore[misc]
-            if sum(map(len, held)) >= _HELD_BYTES or len(held) >= _FILES_AT_ONCE:
-                self._keep_small(held, wanted)
-                held, wanted = [], []
         self._keep_small(held, wanted)
 
     def _keep(self, file: Path, digest: str) -> None:
@@ -589,8 +598,7 @@ class _Import:
             for reason in answer.refused:
                 self._report.refuse("experiment", given.name, reason)
 
-    def _runs(self, experiment_id: int, number: int) -> None:
-        mine = (run for run in self._read("runs", _RunLine) if run.experiment_id == experiment_id)
+    def _runs(self, number: int, mine: Iterator[_RunLine]) -> None:
         for runs in batches(mine, _PAGE):
             self._here.resolve(id_ for run in runs for id_ in (run.id, run.parent_id or ""))
             given = tuple(self._as_run(run) for run in runs)
@@ -759,12 +767,11 @@ class _Import:
     def _tables(self) -> None:
         project = self._here.project
         tables = {one.name: one for one in self._structs("tables", Dataset, project=project)}
-        versions = self._read("table_versions", dict[str, Any])
         grouped: dict[str, list[DatasetVersion]] = {name: [] for name in tables}
-        for line in versions:
-            name = line.pop("dataset", "")
-            if name in tables:
-                grouped[name].append(msgspec.convert(line | {"dataset_id": tables[name].id}, DatasetVersion))
+        for line in self._structs("table_versions", _VersionLine, dataset_id=""):
+            if line.dataset in tables:
+                fields = {name: getattr(line, name) for name in DatasetVersion.__struct_fields__}
+                grouped[line.dataset].append(DatasetVersion(**fields | {"dataset_id": tables[line.dataset].id}))
         for name, dataset in tables.items():
             for some in [*batches(grouped[name], _PAGE)] or [[]]:
                 request = ImportDataset(dataset, self._source, tuple(some))

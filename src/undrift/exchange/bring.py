@@ -11,7 +11,7 @@ from typing import get_args
 
 import msgspec
 
-from undrift.core.errors import NotFound, UndriftError
+from undrift.core.errors import NotFound, Unavailable, UndriftError
 from undrift.exchange.model import (
     Report,
     Source,
@@ -145,7 +145,12 @@ class _Bringing:
             self._runs(number, runs)
         # Last: a model's files may be among those of its run.
         for model in models:
-            self._files(self._target.model_id(model.id), model.id, model)
+            try:
+                self._files(self._target.model_id(model.id), model.id, model)
+            except Unavailable:
+                raise
+            except UndriftError as error:
+                self._report.refuse("files", model.id, error.message)
         self._progress(f"Experiment {given.name!r} is in.", now=True)
 
     def _runs(self, number: int, runs: Sequence[SourceRun]) -> None:
@@ -169,8 +174,14 @@ class _Bringing:
             except UndriftError as error:
                 self._report.refuse("dataset", some[0].name, error.message)
         for run in runs:
-            self._points(run)
-            self._files(self._target.run_id(run.id), run.id, run)
+            for what, bring in (("metrics", self._points), ("files", self._files_of)):
+                try:
+                    bring(run)
+                except Unavailable:
+                    raise
+                except UndriftError as error:
+                    # What the source cannot tell of one run does not keep the others back.
+                    self._report.refuse(what, run.id, error.message)
             self._progress("Importing …")
 
     def _imported(self, run: SourceRun) -> ImportedRun:
@@ -270,6 +281,9 @@ class _Bringing:
                 self._report.refuse("logged model", model.id, reason)
 
     # --- Files ---
+
+    def _files_of(self, run: SourceRun) -> None:
+        self._files(self._target.run_id(run.id), run.id, run)
 
     def _files(self, root: str, name: str, owner: SourceRun | SourceModel) -> None:
         there: dict[str, int] | None = None

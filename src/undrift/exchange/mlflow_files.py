@@ -27,10 +27,10 @@ _META = "meta.yaml"
 _TRASH = ".trash"
 _AT_ONCE = 50_000
 _STATUSES = {1: "running", 2: "scheduled", 3: "finished", 4: "failed", 5: "killed"}
-_MODEL_STATUSES: dict[Any, Literal["pending", "ready", "upload_failed"]] = {
-    1: "pending",
-    2: "ready",
-    3: "upload_failed",
+_MODEL_STATUSES: dict[str, Literal["pending", "ready", "upload_failed"]] = {
+    "1": "pending",
+    "2": "ready",
+    "3": "upload_failed",
     "PENDING": "pending",
     "READY": "ready",
     "FAILED": "upload_failed",
@@ -52,8 +52,9 @@ def number_of(value: Any, otherwise: int = 0) -> int:
 
 
 def text_of(value: Any) -> str:
-    """Return what a store wrote as text; nothing is the empty text."""
-    return "" if value is None else value if isinstance(value, str) else str(value)
+    """Return what a store wrote as text; nothing is the empty text, and half a sign is shown as ``?``."""
+    text = "" if value is None else value if isinstance(value, str) else str(value)
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def model_id_of(source: str) -> str:
@@ -185,7 +186,7 @@ class FileStore:
             id=id_,
             experiment_id=experiment_id,
             name=text_of(meta.get("run_name") or meta.get("name") or tags.get("mlflow.runName")),
-            status=_STATUSES.get(meta.get("status", 1), text_of(meta.get("status")).lower()),
+            status=_STATUSES.get(number_of(meta.get("status", 1)), text_of(meta.get("status")).lower()),
             started_ms=number_of(meta.get("start_time")),
             ended_ms=None if ended is None else number_of(ended),
             state="deleted" if meta.get("lifecycle_stage") == "deleted" else "active",
@@ -301,7 +302,7 @@ class FileStore:
                 updated_ms=number_of(meta.get("last_updated_timestamp"), created),
                 type=text_of(meta.get("model_type")),
                 source_run_id=text_of(meta.get("source_run_id")),
-                status=_MODEL_STATUSES.get(meta.get("status"), "ready"),
+                status=_MODEL_STATUSES.get(text_of(meta.get("status")), "ready"),
                 status_message=text_of(meta.get("status_message")),
                 state="deleted" if meta.get("lifecycle_stage") == "deleted" else "active",
                 parameters=self._words(folder / "params", "parameter", folder.name),
@@ -414,5 +415,5 @@ def _read_line(line: str) -> tuple[int, int, float, str, str]:
 
 
 def _version_status(value: Any) -> str:
-    known = {1: "PENDING_REGISTRATION", 2: "FAILED_REGISTRATION", 3: "READY"}
-    return known.get(value, text_of(value)) or "READY"
+    known = {"1": "PENDING_REGISTRATION", "2": "FAILED_REGISTRATION", "3": "READY"}
+    return known.get(text_of(value), text_of(value)) or "READY"

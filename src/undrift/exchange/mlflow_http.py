@@ -29,6 +29,7 @@ _RUNS = 500
 _POINTS = 25_000
 _MODELS = 500
 _TRIES = 4
+_BUSY = frozenset({429, 502, 503, 504})
 _MODEL_STATUSES = {"LOGGED_MODEL_PENDING": "pending", "LOGGED_MODEL_UPLOAD_FAILED": "upload_failed"}
 _DEEP = 100
 
@@ -81,7 +82,7 @@ class Server:
         Raises:
             NotFound: There is no such endpoint or thing.
             Forbidden: The credentials are missing or not enough.
-            Invalid: The server refuses the request.
+            Invalid: The server refuses the request, or fails at it each time.
             Unavailable: It does not answer.
         """
         import time  # noqa: PLC0415 - as httpx
@@ -99,7 +100,7 @@ class Server:
             except self._errors as error:
                 said = type(error).__name__
                 continue
-            if answer.status_code in {429, 500, 502, 503, 504}:
+            if answer.status_code in _BUSY or (answer.status_code == 500 and attempt < _TRIES - 1):
                 said = f"status {answer.status_code}"
                 continue
             try:
@@ -187,7 +188,11 @@ class Server:
         for found in self._pages("POST", "mlflow/runs/search", fields, "runs"):
             # The search leaves out which models a run read and made.
             asked = {"run_id": text_of((found.get("info") or {}).get("run_id"))}
-            one = self._call("GET", "mlflow/runs/get", asked).get("run") or found
+            try:
+                one = self._call("GET", "mlflow/runs/get", asked).get("run") or found
+            except (NotFound, Invalid) as error:
+                self._report.refuse("links", asked["run_id"], error.message)
+                one = found
             info, data = one.get("info") or {}, one.get("data") or {}
             inputs, outputs = one.get("inputs") or {}, one.get("outputs") or {}
             id_ = text_of(info.get("run_id") or info.get("run_uuid"))
@@ -313,7 +318,7 @@ class Server:
             folder = f"{root}/{below}".strip("/")
             try:
                 listed = self._call("GET", "mlflow-artifacts/artifacts", {"path": folder}).get("files") or ()
-            except (NotFound, Invalid) as error:
+            except (NotFound, Invalid, Forbidden) as error:
                 self._report.refuse("files", folder, error.message)
                 continue
             for one in listed:
@@ -325,7 +330,7 @@ class Server:
                 elif one.get("is_dir"):
                     waiting.append(path)
                 else:
-                    size = number_of(one.get("file_size"))
+                    size = _size(one)
                     url = f"{self._base}/api/2.0/mlflow-artifacts/artifacts/{quote(f'{root}/{path}')}"
                     yield SourceFile(path, size, None, lambda url=url: self._read(url, {}))  # type: ignore[misc]
 
@@ -336,7 +341,7 @@ class Server:
             fields = {"run_id": run_id} | ({"path": below} if below else {})
             try:
                 listed = list(self._pages("GET", "mlflow/artifacts/list", fields, "files"))
-            except (NotFound, Invalid) as error:
+            except (NotFound, Invalid, Forbidden) as error:
                 self._report.refuse("files", f"{run_id}/{below}", error.message)
                 continue
             for one in listed:
@@ -347,7 +352,7 @@ class Server:
                     waiting.append(path)
                 else:
                     asked = {"run_id": run_id, "path": path}
-                    size = number_of(one.get("file_size"))
+                    size = _size(one)
                     yield SourceFile(
                         path,
                         size,
@@ -372,6 +377,10 @@ def _joined(below: str, name: str) -> str | None:
     except Invalid:
         return None
     return path if path.count("/") < _DEEP else None
+
+
+def _size(listed: dict[str, Any]) -> int | None:
+    return None if listed.get("file_size") is None else number_of(listed["file_size"])
 
 
 def _words(given: Any) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -198,7 +199,7 @@ class Sqlite:
                 text_of(row["metric_name"]),
                 number_of(row["metric_step"]),
                 number_of(row["metric_timestamp_ms"]),
-                float("nan" if value is None else value).hex(),
+                (math.nan if (number := _float(value)) is None else number).hex(),
             )
             measured = (text_of(row["model_id"]), text_of(row["dataset_name"]), text_of(row["dataset_digest"]))
             self._model_points.setdefault(text_of(row["run_id"]), {}).setdefault(key, []).append(measured)
@@ -208,6 +209,7 @@ class Sqlite:
         pieces = Pieces()
         of_models = self._model_points.get(run.id, {})
         last = ""
+        bad: dict[str, int] = {}
         for row in self._rows(
             'SELECT "key", value, timestamp, step, is_nan FROM metrics WHERE run_uuid = ? '
             'ORDER BY "key", timestamp, step, value',
@@ -217,7 +219,10 @@ class Sqlite:
             if name != last:
                 yield from pieces.rest()
                 last = name
-            value = float("nan") if row["is_nan"] else float(row["value"])
+            value = math.nan if row["is_nan"] else _float(row["value"])
+            if value is None:
+                bad[name] = bad.get(name, 0) + 1
+                continue
             step, time_ms = number_of(row["step"]), number_of(row["timestamp"])
             # The table of models cannot hold NaN: MLflow writes 0 there.
             there = 0.0 if row["is_nan"] else value
@@ -225,6 +230,8 @@ class Sqlite:
                 if full := pieces.add((name, *measured), step, time_ms, value):
                     yield full
         yield from pieces.rest()
+        for name, count in bad.items():
+            self._report.refuse("metric", f"{run.id}/{name}", f"{count} of its values are no numbers.")
 
     def models(self, experiment: SourceExperiment) -> Iterator[SourceModel]:
         """Give the logged models of an experiment, also deleted ones."""
@@ -312,3 +319,15 @@ class Sqlite:
                 self._report.refuse("files", name, f"{uri} was kept by a server; name its folder with --artifacts.")
             return
         yield from files_at("" if proxied else uri, kept, self._roots, self._report, name)
+
+
+def _float(value: Any) -> float | None:
+    """Return a number; SQLite keeps whatever was written, also where one should stand.
+
+    >>> _float(1), _float("many"), _float(None)
+    (1.0, None, None)
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

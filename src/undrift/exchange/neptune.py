@@ -172,7 +172,7 @@ class NeptuneExport:
             value = row.get("float_value")
             if value is None:
                 continue
-            if step is not None and Decimal(step) != int(step):
+            if step is not None and not _is_whole(step):
                 broken[key] = broken.get(key, 0) + 1
                 continue
             at = _moment(row.get("timestamp"))
@@ -231,6 +231,16 @@ class NeptuneExport:
 
 def _given(lines: list[bytes]) -> Any:
     return lambda: iter(lines)
+
+
+def _is_whole(step: Any) -> bool:
+    """Say whether a step is a whole number.
+
+    >>> _is_whole(Decimal("2.000000")), _is_whole(0.5), _is_whole(math.nan)
+    (True, False, False)
+    """
+    number = Decimal(step)
+    return number.is_finite() and number == int(number)
 
 
 _LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")

@@ -15,11 +15,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from undrift.core.clock import parse_time
 from undrift.core.errors import Invalid, NotFound, UndriftError
 from undrift.core.ids import derive_id
 from undrift.exchange.folders import Folder, read_yaml
-from undrift.exchange.mlflow_files import Pieces
+from undrift.exchange.mlflow_files import Pieces, text_of
 from undrift.exchange.model import (
     Report,
     SourceExperiment,
@@ -106,48 +108,61 @@ class WandbExport:
             # Each entry is {desc, value}; what begins with an underscore is W&B's own.
             value = held.get("value") if isinstance(held, dict) and "value" in held else held
             if not key.startswith(("_", "wandb_version")):
-                parameters[_key(key)] = value
+                parameters[_key(key)] = _plain(value)
+        ended = _whole(summary.get("_timestamp"), 1000)
         started = _started(metadata)
-        rows = next(self._history(files), None)
-        if started is None and rows is not None and isinstance(rows.get("_timestamp"), int | float):
-            started = int(rows["_timestamp"] * 1000)
         if started is None:
-            last = summary.get("_timestamp")
-            started = int(last * 1000) if isinstance(last, int | float) and math.isfinite(last) else 0
-        last = summary.get("_timestamp")
-        ended = int(last * 1000) if isinstance(last, int | float) and math.isfinite(last) else None
-        project = str(metadata.get("project") or self._root.path.name)
+            started = _whole((next(self._history(files), None) or {}).get("_timestamp"), 1000)
+        if started is None:
+            started = ended or 0
+        project = text_of(metadata.get("project") or self._root.path.name)
         # run-20240131_120000-abcd1234, offline-run-…: the last part is W&B's own id.
         own = name.rpartition("-")[2] if "run-" in name else name
         tags = {"wandb.run_id": own}
-        tags |= {f"wandb.{key}": str(metadata[key]) for key in ("program", "host", "python", "os") if key in metadata}
+        tags |= {
+            f"wandb.{key}": text_of(metadata[key]) for key in ("program", "host", "python", "os") if key in metadata
+        }
         id_ = derive_id(_LONG_AGO, "wandb", project, own)
         self._places[id_] = files
         return SourceRun(
             id=id_,
             experiment_id=project,
-            name=str(metadata.get("name") or own),
+            name=text_of(metadata.get("name") or own),
             status="finished",
             started_ms=started,
             ended_ms=ended,
-            user=str(metadata.get("username") or ""),
+            user=text_of(metadata.get("username")),
             parameters=parameters,
             tags=tags,
             location=name,
         )
 
-    def _history(self, files: Path) -> Iterator[dict[str, Any]]:
-        """Give the rows of a run's history, from whatever form it was exported in."""
+    def _history(self, files: Path, name: str = "") -> Iterator[dict[str, Any]]:
+        """Give the rows of a run's history, from whatever form it was exported in.
+
+        Args:
+            files: Where it lies.
+            name: Under which name lines that cannot be read are reported; they are passed over when left out.
+        """
         if (path := files / "history.jsonl").is_file():
+            bad = 0
             for line in self._root.lines(path):
                 try:
-                    row = json.loads(line)
+                    row = json.loads(line) if line.strip() else {}
                 except (ValueError, RecursionError):
-                    continue
+                    row = None
                 if isinstance(row, dict):
-                    yield row
+                    if row:
+                        yield row
+                else:
+                    bad += 1
+            if bad and name:
+                self._report.refuse("history", name, f"{bad} of its lines cannot be read.")
         elif (path := files / "history.csv").is_file():
-            yield from csv.DictReader(self._root.lines(path))
+            try:
+                yield from csv.DictReader(self._root.lines(path))
+            except csv.Error as error:
+                raise Invalid(f"{path.name} cannot be read: {error}.") from None
         else:
             yield from self._parquet(sorted(files.glob("*.parquet")))
 
@@ -180,15 +195,15 @@ class WandbExport:
         files = self._places[run.id]
         pieces = Pieces()
         step = -1
-        for step, row in enumerate(self._history(files)):
-            at = _number(row.get("_timestamp"))
-            time_ms = run.started_ms if at is None else int(at * 1000)
-            said = _number(row.get("_step"))
+        for step, row in enumerate(self._history(files, run.location)):
+            at = _whole(row.get("_timestamp"), 1000)
+            time_ms = run.started_ms if at is None else at
+            said = _whole(row.get("_step"))
             for name, value in row.items():
                 number = _number(value)
                 if name is not None and not name.startswith("_") and number is not None:
                     key = (_key(name), "", "", "")
-                    if full := pieces.add(key, step if said is None else int(said), time_ms, number):
+                    if full := pieces.add(key, step if said is None else said, time_ms, number):
                         yield full
         if step < 0:
             self._report.refuse("history", run.location, f"There is none; only its last values came. {_HOW}")
@@ -224,6 +239,20 @@ def _number(value: Any) -> float | None:
         return float(value) if isinstance(value, int | float | str) else None
     except (ValueError, OverflowError):
         return None
+
+
+def _whole(value: Any, times: int = 1) -> int | None:
+    """Return a number as a whole one; nothing for what is none, or has no end."""
+    number = _number(value)
+    return None if number is None or not math.isfinite(number * times) else int(number * times)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a YAML file as JSON can say it, or its text."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(value))
+    except (TypeError, ValueError, RecursionError):
+        return text_of(value)
 
 
 def _started(metadata: dict[str, Any]) -> int | None:

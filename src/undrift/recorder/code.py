@@ -105,6 +105,9 @@ def capture_code(
         root = None
     else:
         root = _git_root(start, limits)
+        if root is None and (named := next((one for one in (start, *start.parents) if (one / ".git").exists()), None)):
+            # Such as one of another user, which git does not trust.
+            code.problems.append(f"git cannot read the repository {named}: commit and changes are not known")
     if root is None:
         _copy(code, start, _python_files(start, code, limits), target, limits, entry)
         return code
@@ -272,6 +275,8 @@ def _copy(code: Code, base: Path, paths: Iterator[str], target: Path, limits: Li
             if source.is_symlink() or not source.is_file():
                 if source.is_symlink():
                     code.leave_out(path, "is a link")
+                elif source.is_dir():
+                    code.leave_out(path, "is a repository of its own")
                 continue
             size = source.stat().st_size
             if is_secret_file(path):

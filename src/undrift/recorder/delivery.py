@@ -88,6 +88,8 @@ class Delivery:
         """
         batch = self.spool.records.take(_READ_BYTES)
         if not batch.payloads:
+            # Of lines that were all passed over.
+            self.spool.records.done(batch)
             return False
         points: dict[str, Series] = {}
         said = _Words()
@@ -118,6 +120,7 @@ class Delivery:
             return False
         batch = self.spool.files.take(1)
         if not batch.payloads:
+            self.spool.files.done(batch)
             return False
         for record in self._decoded(batch.payloads):
             if isinstance(record, UploadFile):
@@ -163,8 +166,12 @@ class Delivery:
         from undrift import tracking  # noqa: PLC0415 - a second of imports, for the thread that sends
 
         if isinstance(record, Begun):
+            fields = _fields(record)
+            goes_on = fields.pop("goes_on")
             try:
-                client.call(tracking.start_run, tracking.StartRun(**_fields(record)))
+                run = client.call(tracking.start_run, tracking.StartRun(**fields))
+                if goes_on and not self.ended and run.status not in {"running", "scheduled"}:
+                    client.call(tracking.update_run, tracking.UpdateRun(self._run_id, status="running"))
             except (Invalid, NotFound, Conflict) as error:
                 raise self._kept(error) from None
             self.begun = True
@@ -265,8 +272,7 @@ class Delivery:
             return
         self.sent_files += 1
         if kept:
-            with suppress(OSError):
-                source.unlink()
+            self.spool.let_go(record.source)
 
     def _upload_folder(self, client: Client, record: UploadFolder) -> None:
         source = self.spool.folder / record.source
@@ -303,9 +309,12 @@ class Delivery:
         return self.spool.folder.with_name(f"{self.spool.folder.name}.refused.jsonl")
 
     def say_refused(self, client: Client) -> None:
-        """Write into the run how much was refused; nothing when nothing was."""
+        """Write into the run how much was refused or came back damaged from the disk; nothing when nothing was."""
         if self.refused:
             self._say(client, "undrift.refused", str(self.refused))
+        if damaged := self.spool.records.damaged + self.spool.files.damaged:
+            _log.warning("%d lines in %s were damaged, and are lost", damaged, self.spool.folder)
+            self._say(client, "undrift.damaged_lines", str(damaged))
 
     def _say(self, client: Client, name: str, value: str | list[str]) -> None:
         text = value if isinstance(value, str) else ", ".join(value[:50]) + (" …" if len(value) > 50 else "")

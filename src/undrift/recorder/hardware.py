@@ -112,7 +112,7 @@ class Meter:
         self._folder = folder
         self._process = psutil.Process()
         self._began = self._sampled = time.monotonic()
-        self._cpu_at_begin = self._cpu_seconds()
+        self._cpu_at_begin = self._cpu_seconds(self._children())
         self._gpu_seconds = 0.0
         self._before = self._totals()
         psutil.cpu_percent()
@@ -122,11 +122,13 @@ class Meter:
         psutil = self._psutil
         now = time.monotonic()
         elapsed = max(now - self._sampled, 1e-6)
+        # Finding them looks at every process of the machine.
+        children = self._children()
         sampled = {
             "system/cpu_percent": float(psutil.cpu_percent()),
             "system/memory_bytes": float(psutil.virtual_memory().used),
-            "system/process_memory_bytes": float(self._memory()),
-            "system/process_cpu_seconds": self._cpu_seconds() - self._cpu_at_begin,
+            "system/process_memory_bytes": float(self._memory(children)),
+            "system/process_cpu_seconds": self._cpu_seconds(children) - self._cpu_at_begin,
         }
         with suppress(OSError):
             sampled["system/disk_free_bytes"] = float(psutil.disk_usage(str(self._folder)).free)
@@ -137,7 +139,7 @@ class Meter:
         self._before = totals
         if len(self._gpus):
             sampled |= self._gpus.sample()
-            self._gpu_seconds += elapsed * self._gpus.held({self._process.pid, *self._children()})
+            self._gpu_seconds += elapsed * self._gpus.held({self._process.pid, *children})
         self._sampled = now
         return sampled
 
@@ -145,7 +147,7 @@ class Meter:
         """Return what the run has used, in seconds."""
         used = {
             "cost/wall_seconds": time.monotonic() - self._began,
-            "cost/cpu_seconds": max(0.0, self._cpu_seconds() - self._cpu_at_begin),
+            "cost/cpu_seconds": max(0.0, self._cpu_seconds(self._children()) - self._cpu_at_begin),
         }
         if len(self._gpus):
             used["cost/gpu_seconds"] = self._gpu_seconds
@@ -169,17 +171,17 @@ class Meter:
             return [child.pid for child in self._process.children(recursive=True)]
         return []
 
-    def _memory(self) -> int:
+    def _memory(self, children: list[int]) -> int:
         total = 0
-        for pid in (self._process.pid, *self._children()):
+        for pid in (self._process.pid, *children):
             with suppress(self._psutil.Error):
                 total += self._psutil.Process(pid).memory_info().rss
         return total
 
-    def _cpu_seconds(self) -> float:
+    def _cpu_seconds(self, children: list[int]) -> float:
         times = self._process.cpu_times()
         total = times.user + times.system + times.children_user + times.children_system
-        for pid in self._children():  # those that have not ended are not in the times of this one yet
+        for pid in children:  # those that have not ended are not in the times of this one yet
             with suppress(self._psutil.Error):
                 child = self._psutil.Process(pid).cpu_times()
                 total += child.user + child.system

@@ -41,12 +41,14 @@ class Batch(msgspec.Struct, frozen=True):
         segment: The segment the next batch begins in; 0 when the lines lie in memory only.
         offset: The byte in it; of lines in memory, the number of the last one.
         name: Names these lines; the same lines have the same name.
+        damaged: How many lines were passed over because they are not what was written.
     """
 
     payloads: list[bytes]
     segment: int
     offset: int
     name: str = ""
+    damaged: int = 0
 
 
 class Journal:
@@ -60,7 +62,7 @@ class Journal:
 
     Attributes:
         error: What the last failed write said; empty when the last one succeeded.
-        damaged: How many lines were passed over because they are not what was written.
+        damaged: How many lines of what is done were passed over because they are not what was written.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class Journal:
 
     def done(self, batch: Batch) -> None:
         """Forget the lines of a batch; a segment all of which was taken is removed."""
+        self.damaged += batch.damaged
         with self._lock:
             if batch.segment == 0:
                 while self._memory and self._memory[0][0] <= batch.offset:
@@ -237,6 +240,7 @@ class Journal:
             self._memory_size -= len(self._memory.popleft()[1])
 
     def _read(self, segment: int, offset: int, end: int, limit_bytes: int) -> Batch:
+        damaged = 0
         while True:
             with self._path(segment).open("rb") as file:
                 file.seek(offset)
@@ -245,9 +249,10 @@ class Journal:
                     # Part of a line: as many whole ones as there are, or all of the first.
                     data = data[: data.rfind(b"\n") + 1] or data + file.readline()
             payloads, _ = _whole(data.splitlines(keepends=True), len(data))
-            self.damaged += data.count(b"\n") + (not data.endswith(b"\n") and bool(data)) - len(payloads)
+            damaged += data.count(b"\n") + (not data.endswith(b"\n") and bool(data)) - len(payloads)
             name = hash_bytes(b"%d %d " % (segment, offset) + data)[:32]
-            offset += len(data)
+            # A file that is shorter than what was written to it has no more to give.
+            offset = offset + len(data) if data else max(offset, end)
             with self._lock:
                 later = [number for number in self._sizes if number > segment]
             if offset >= end and later:
@@ -255,7 +260,7 @@ class Journal:
                 with self._lock:
                     end = self._sizes[segment]
             if payloads or (offset >= end and not later):
-                return Batch(payloads, segment, offset, name)
+                return Batch(payloads, segment, offset, name, damaged)
 
 
 def _whole(lines: list[bytes], limit_bytes: int) -> tuple[list[bytes], int]:

@@ -121,8 +121,7 @@ class Writer:
             except Exception:  # noqa: BLE001 - the thread must live on, whatever it was
                 _log.exception("The writer of a run failed, and goes on")
             if stopped and not self.queue:
-                self._spool.records.sync()
-                self._spool.files.sync()
+                self._spool.sync()
                 self.finished.set()
                 self._on_written()
                 return
@@ -142,7 +141,7 @@ class Writer:
                 self._append_points(series, points)
                 series, points = {}, 0
                 if isinstance(entry, threading.Event):
-                    self._spool.records.sync()
+                    self._spool.sync()
                     entry.set()
                 else:
                     self._append(entry)
@@ -153,8 +152,7 @@ class Writer:
         now = time.monotonic()
         if now - self._synced_at >= _SYNC_EVERY_S:
             self._synced_at = now
-            self._spool.records.sync()
-            self._spool.files.sync()
+            self._spool.sync()
 
     def _gather(self, series: dict[str, Series], ms: int, step: int, values: dict[str, float]) -> int:
         for name, value in values.items():
@@ -190,7 +188,12 @@ class Writer:
             )
 
     def _append(self, record: Record) -> None:
-        if not self._spool.records.append(encode(record), must=True):
+        try:
+            line = encode(record)
+        except Exception as error:  # noqa: BLE001 - whatever stands in it
+            self._account.add("bad_values", 1, f"What the run says cannot be written: {error}.")
+            return
+        if not self._spool.records.append(line, must=True):
             self._account.add("dropped_words", 1, "There is no room to keep what the run says.")
 
     def _say_counts(self, *, force: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures.thread  # noqa: F401 - see the last lines
+import errno
 import logging
 import os
 import random
@@ -107,11 +108,12 @@ def run(
     begun = Begun(
         id=new_id() if id is None else check_id(id),
         project=project,
-        experiment=experiment,
-        name=name,
-        kind=kind,
+        experiment=_text(experiment),
+        name=_text(name),
+        kind=_text(kind),
         started_at=datetime.now(UTC),
         parent_id=None if parent_id is None else check_id(parent_id),
+        goes_on=id is not None,
     )
     began = LiveRun(begun, find_place(target, offline=offline), capture=capture, system_metrics=system_metrics)
     if parameters:
@@ -359,17 +361,19 @@ class LiveRun:
         begun = msgspec.structs.replace(
             self._begun,
             id=new_id(),
-            name=name,
-            kind=kind or self._begun.kind,
+            name=_text(name),
+            kind=_text(kind or self._begun.kind),
             started_at=datetime.now(UTC),
             parent_id=self.id,
+            goes_on=False,
         )
         return LiveRun(begun, self._place, capture=False, system_metrics=False, parent=self)
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until all that was logged is in the file and on disk; False when that takes too long."""
         if self._room <= 0:
-            return delivered(self._delivery)
+            # A forked child that has said nothing has nothing to wait for, and must not ask for locks of its parent.
+            return self._status == "running" or delivered(self._delivery)
         marker = threading.Event()
         self._queue.append(marker)
         self._writer.wake.set()
@@ -398,7 +402,7 @@ class LiveRun:
             self._status = status
         try:
             patience = _wait(wait_s) if wait_s is not None or self._parent is None else 0.0
-            self._end(Ended(status, error[:_ERROR_CHARACTERS], datetime.now(UTC)), patience)
+            self._end(Ended(status, _text(error)[:_ERROR_CHARACTERS], datetime.now(UTC)), patience)
         except Exception:  # noqa: BLE001 - logging must not stop training
             _log.exception("A run could not be ended as it should")
 
@@ -449,17 +453,20 @@ class LiveRun:
 
     def _put_content(self, name: str, content: bytes) -> None:
         temporary = self.folder / f"content-{os.urandom(4).hex()}"
-        temporary.write_bytes(content)
         try:
-            self._put_file(temporary, name)
+            temporary.write_bytes(content)
+            self._put_file(temporary, name, ours=True)
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _put_file(self, path: Path, name: str) -> None:
+    def _put_file(self, path: Path, name: str, *, ours: bool = False) -> None:
         if self._room <= 0 and not self._reopen():
             return
         found = path.stat()
-        kept = self._spool.keep(path.absolute(), found.st_size)
+        kept = self._spool.keep(path.absolute(), found.st_size, move=ours)
+        if kept is None and ours:
+            # There is no other place where its bytes could be read later.
+            raise OSError(errno.ENOSPC, "too much waits to be sent, or the disk takes no more")
         self._put_upload(UploadFile(name, kept or str(path.absolute()), found.st_size, found.st_mtime_ns))
 
     def _put_upload(self, record: UploadFile | UploadFolder) -> None:
@@ -485,7 +492,7 @@ class LiveRun:
                 raise TypeError(f"{type(version).__name__} names no version")  # noqa: TRY301 - counted below
             if details is not None:
                 details = msgspec.json.decode(msgspec.json.encode(details, enc_hook=_plain))
-            self._put(Said(links=(Link(role, kind, str(name), ref, context, details),)))
+            self._put(Said(links=(Link(role, _text(kind), _text(name), _text(ref), _text(context), details),)))
         except Exception as error:  # noqa: BLE001 - logging must not stop training
             self._account.add("bad_values", 1, f"What the run reads or makes cannot be said: {error}.")
 
@@ -540,7 +547,8 @@ class LiveRun:
             if self._room <= 0:
                 self._open()
                 # Nobody knows whether the parent's has arrived before this child's words do.
-                self._queue.append(self._begun)
+                self._queue.append(msgspec.structs.replace(self._begun, goes_on=False))
+                _listen()
                 if (pools := sys.modules.get("multiprocessing.util")) is not None:
                     # Its children end without what `atexit` would do.
                     pools.Finalize(self, self._leave, exitpriority=100)
@@ -580,16 +588,32 @@ class LiveRun:
             if self._sent_all:
                 return
             self._sent_all = True
-        self._delivery.say_refused(client)
+        try:
+            self._delivery.say_refused(client)
+        except BaseException:
+            self._sent_all = False
+            raise
         self._spool.close(remove=True)
+        if self._parent is not None:
+            with suppress(ValueError):
+                self._parent._unsent.remove(self)  # noqa: SLF001 - of this class
         if os.getpid() == self._owner:
-            # Of forked children that could not send what they said.
-            for path in sorted(self.folder.parent.glob(f"{self.id}.*")):
-                if (spool := Spool.open(path)) is not None:
-                    Delivery(spool).send_all(client)
+            self._send_of_children(client)
         for lane in (self._records, self._files):
             if lane is not None:
                 lane.wake.set()
+
+    def _send_of_children(self, client: Any) -> None:
+        """Send what forked children could not; what cannot be sent now stays for `undrift runs sync`."""
+        for path in sorted(self.folder.parent.glob(f"{self.id}.*")):
+            try:
+                if (spool := Spool.open(path)) is not None:
+                    try:
+                        Delivery(spool).send_all(client)
+                    finally:
+                        spool.close()
+            except Exception:  # noqa: BLE001 - this run is sent; the others do not hold up its end
+                _log.warning("What a child process said of run %s is left in %s.", self.id, path, exc_info=True)
 
     def _end(self, ended: Ended, wait_s: float) -> None:
         until = clock.monotonic() + wait_s
@@ -600,6 +624,8 @@ class LiveRun:
         self._finish(until - clock.monotonic())
         with suppress(ValueError):
             _open_runs.remove(self)
+        if not _open_runs:
+            _listen_no_more()
 
     def _finish(self, wait_s: float) -> None:
         until = clock.monotonic() + wait_s
@@ -669,7 +695,8 @@ def _plain(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     try:
-        return str(value)
+        # A name of a file that is no UTF-8 has signs that no line of a journal can hold.
+        return str(value).encode(errors="replace").decode()
     except Exception:  # noqa: BLE001 - it has no text; its kind has
         return f"<{type(value).__name__}>"
 
@@ -712,6 +739,17 @@ def _listen() -> None:
             _handles_sigterm = True
 
 
+def _listen_no_more() -> None:
+    """Leave SIGTERM as it was found: a handler of Python's is called only between two steps of the interpreter."""
+    global _handles_sigterm  # noqa: PLW0603 - a process has one handler
+    if not _handles_sigterm or threading.current_thread() is not threading.main_thread():
+        return
+    with suppress(ValueError, OSError):
+        if signal.getsignal(signal.SIGTERM) is _terminated:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _handles_sigterm = False
+
+
 def _terminated(number: int, _frame: FrameType | None) -> None:
     # As if nobody had listened, so that whoever sent the signal sees what it expects.
     signal.signal(number, signal.SIG_DFL)
@@ -742,6 +780,8 @@ def _at_exit() -> None:
 def _forked() -> None:
     for one in _open_runs:
         one._become_child()  # noqa: SLF001 - of this file
+    # A child that says nothing is ended by a signal as if there were no run.
+    _listen_no_more()
 
 
 # Before the interpreter refuses new threads and work for pools, which the in-process transport needs; those that other

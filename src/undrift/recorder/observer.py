@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,7 +21,7 @@ import msgspec
 from undrift.core.hashing import hash_bytes
 from undrift.recorder.code import capture_code, entry_script
 from undrift.recorder.masking import mask_command
-from undrift.recorder.place import importing
+from undrift.recorder.place import importing, working_folder
 from undrift.recorder.records import Link, Said, UploadFolder
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class Observer:
         self._problems: list[str] = []
         self._late = False
         # Where the process stands now: the user's code may go elsewhere while this is looked at.
-        self._start = Path.cwd()
+        self._start = working_folder()
         self._entry = entry_script()
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,), name=f"undrift-{name}", daemon=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from undrift.core.errors import Invalid
 if TYPE_CHECKING:
     from undrift.client import Client
 
-__all__ = ["Place", "can_send", "find_place", "importing"]
+__all__ = ["Place", "can_send", "find_place", "importing", "working_folder"]
 
 # Held while modules are imported in the background: a child forked in between would wait for them for ever.
 _importing = threading.Lock()
@@ -60,11 +61,29 @@ class Place(msgspec.Struct, frozen=True):
             from undrift.client import connect  # noqa: PLC0415 - a second of imports, for the thread that sends
 
             _imported = True
+            _keep_out_of_logs()
             if self.create:
                 from undrift.workspace import Workspace  # noqa: PLC0415 - the same
 
                 Workspace.open(self.target, create=True).close()
             return connect(self.target)
+
+
+class _OfOthers(logging.Filter):
+    """Lets through what was not said in a thread of ours."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record may be logged."""
+        return record.levelno >= logging.WARNING or not threading.current_thread().name.startswith("undrift-")
+
+
+_of_others = _OfOthers()
+
+
+def _keep_out_of_logs() -> None:
+    """Keep the calls of a recorder, several a second, out of the log of the code that trains."""
+    for name in ("httpx", "httpcore.connection", "httpcore.http11", "alembic.runtime.migration"):
+        logging.getLogger(name).addFilter(_of_others)
 
 
 @contextmanager
@@ -117,12 +136,20 @@ def find_place(target: str | Path | None = None, *, offline: bool | None = None)
     for variable in ("UNDRIFT_HUB", "UNDRIFT_WORKSPACE"):
         if named := os.environ.get(variable):
             return Place(_address(named, variable), f"as {variable} says", offline=offline)
-    here = Path.cwd()
+    here = working_folder()
     for folder in (here, *here.parents):
         if _is_workspace_of_ours(folder / _FOLDER):
             return Place(str(folder / _FOLDER), "the nearest workspace", offline=offline)
     home = Path(os.path.expanduser("~"), _FOLDER)  # noqa: PTH111 - never raises
     return Place(str(home), "no other place was named", create=True, offline=offline)
+
+
+def working_folder() -> Path:
+    """Return where the process stands; the root when that folder was removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path("/")
 
 
 def _address(named: str, what: str) -> str:

@@ -62,7 +62,11 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Begun(msgspec.Struct, frozen=True, tag="begun", tag_field="is"):
-    """The run as it began."""
+    """The run as it began.
+
+    Attributes:
+        goes_on: Whether it may have been recorded before: one that ended runs again.
+    """
 
     id: str
     project: str
@@ -71,6 +75,7 @@ class Begun(msgspec.Struct, frozen=True, tag="begun", tag_field="is"):
     kind: str
     started_at: datetime
     parent_id: str | None = None
+    goes_on: bool = False
 
 
 class Points(msgspec.Struct, frozen=True, tag="points", tag_field="is"):

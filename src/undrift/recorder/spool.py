@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -20,14 +21,16 @@ from pathlib import Path
 
 import msgspec
 
+from undrift.core.errors import Invalid
 from undrift.recorder.journal import LIMIT_BYTES, Journal
 
-__all__ = ["About", "Spool", "find_spools", "runs_folder"]
+__all__ = ["About", "Spool", "find_spools", "is_gone_on_with", "runs_folder"]
 
 _ABOUT = "run.json"
 _LOCK = "lock"
 _FORMAT = 1
 _KEEP_BYTES = 1 << 30
+_COPIED_BYTES = 8 << 20
 
 
 class About(msgspec.Struct, frozen=True):
@@ -65,7 +68,23 @@ def runs_folder() -> Path:
         there = there.parent
     if os.access(there, os.W_OK | os.X_OK):
         return preferred.absolute()
-    return Path(tempfile.gettempdir(), f"undrift-{os.getuid()}", "runs").absolute()
+    return Path(_temporary(), "runs").absolute()
+
+
+_made: list[str] = []
+
+
+def _temporary() -> str:
+    """Return a folder among the temporary files that nobody else made: what lies there is sent where it says."""
+    folder = os.path.join(tempfile.gettempdir(), f"undrift-{os.getuid()}")  # noqa: PTH118 - never raises
+    with suppress(OSError):
+        os.mkdir(folder, 0o700)  # noqa: PTH102 - the same
+    with suppress(OSError):
+        found = os.lstat(folder)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            _made[:] = _made or [tempfile.mkdtemp(prefix="undrift-")]
+            return _made[0]
+    return folder
 
 
 class Spool:
@@ -76,7 +95,7 @@ class Spool:
         about: What it holds.
         records: The journal of what the run says.
         files: The journal of the files to send.
-        kept_bytes: How many bytes of files were copied into it.
+        kept_bytes: How many bytes of files were copied into it and wait there.
     """
 
     def __init__(self, folder: Path, about: About, lock: int, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -85,6 +104,10 @@ class Spool:
         self.records = Journal(folder, "records", limit_bytes=limit_bytes)
         self.files = Journal(folder, "files", limit_bytes=limit_bytes)
         self.kept_bytes = 0
+        self._kept: dict[str, int] = {}
+        self._keeping = threading.Lock()
+        self._copies = 0
+        self._flushed = False
         self._lock = lock
         self._left = False
         self._closing = threading.Lock()
@@ -92,12 +115,19 @@ class Spool:
     @classmethod
     def begin(cls, root: Path, about: About, *, limit_bytes: int = LIMIT_BYTES) -> Spool:
         """Make a folder for a run and hold it; when nothing can be written there, all stays in memory."""
+        folder = root / f"{about.run_id}.{10_000 + os.getpid()}"
         for number in range(1, 10_000):
-            folder = root / (about.run_id if number == 1 else f"{about.run_id}.{number}")
-            if not folder.exists():
-                break
-        else:
-            raise RuntimeError(f"there are too many folders for run {about.run_id} in {root}")
+            named = root / (about.run_id if number == 1 else f"{about.run_id}.{number}")
+            try:
+                # Whoever makes it has it: children that are forked together begin at the same moment.
+                named.mkdir(parents=True, mode=0o700)
+            except FileExistsError:
+                continue
+            except OSError:
+                folder = named if number == 1 else folder
+            else:
+                folder = named
+            break
         spool = cls(folder, about, -1, limit_bytes)
         spool.ensure()
         return spool
@@ -121,39 +151,90 @@ class Spool:
 
     @classmethod
     def open(cls, folder: Path) -> Spool | None:
-        """Hold a folder that a process left; None when one still holds it, or it holds no run."""
+        """Hold a folder that a process left; None when one still holds it, or it holds no run.
+
+        Raises:
+            Invalid: What it holds cannot be read here.
+        """
         try:
-            about = msgspec.json.decode((folder / _ABOUT).read_bytes(), type=About)
-            if about.format > _FORMAT:
+            # Whoever begins it holds it before this file is there.
+            if not (folder / _ABOUT).exists():
                 return None
             lock = _locked(folder)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        except (BlockingIOError, FileNotFoundError):
             return None
-        if not (folder / _ABOUT).exists():  # whoever held it has just sent all and removed it
+        except OSError as error:
+            raise Invalid(f"{folder} cannot be used: {error.strerror or error}.") from None
+        try:
+            about = msgspec.json.decode((folder / _ABOUT).read_bytes(), type=About)
+        except FileNotFoundError:  # whoever held it has just sent all and removed it
             os.close(lock)
             return None
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            os.close(lock)
+            raise Invalid(f"{folder / _ABOUT} cannot be read: {error}.") from None
+        if about.format > _FORMAT:
+            os.close(lock)
+            raise Invalid(
+                f"{folder} was written by a newer undrift.", next_step="Run `pip install --upgrade undrift`, and again."
+            )
         return cls(folder, about, lock)
 
-    def keep(self, source: Path, size_bytes: int) -> str | None:
-        """Keep the bytes of a file in the folder, and return where; None when that would be too much.
+    def keep(self, source: Path, size_bytes: int, *, move: bool = False) -> str | None:
+        """Keep the bytes of a file in the folder, and return where; None when more would wait there than may.
 
         A small file is copied. A big one gets a second name where the file system can: that costs nothing, and outlives
         the first name. What then writes into the file in place still changes it.
+
+        Args:
+            source: The file.
+            size_bytes: Its size.
+            move: Take it away from where it is.
         """
-        copies = self.folder / "copies"
-        if self.kept_bytes + size_bytes > _KEEP_BYTES:
-            return None
-        try:
-            copies.mkdir(exist_ok=True)
-            target = copies / f"{len(os.listdir(copies)):06d}-{os.urandom(4).hex()}"  # noqa: PTH208 - quick
-            if size_bytes <= 8 << 20:
-                shutil.copyfile(source, target)
+        counts = move or size_bytes <= _COPIED_BYTES
+        with self._keeping:
+            if self.kept_bytes + size_bytes > _KEEP_BYTES:
+                return None
+            self._copies += 1
+            kept = f"copies/{self._copies:06d}-{os.urandom(4).hex()}"
+            if counts:
                 self.kept_bytes += size_bytes
+                self._kept[kept] = size_bytes
+        target = self.folder / kept
+        try:
+            target.parent.mkdir(exist_ok=True)
+            if move:
+                source.replace(target)
+            elif counts:
+                shutil.copyfile(source, target)
             else:
                 os.link(source, target)
         except OSError:
+            self.let_go(kept)
             return None
-        return str(target.relative_to(self.folder))
+        return kept
+
+    def let_go(self, kept: str) -> None:
+        """Remove what was kept: it was sent, and others may take its room."""
+        with suppress(OSError):
+            (self.folder / kept).unlink()
+        with self._keeping:
+            self.kept_bytes -= self._kept.pop(kept, 0)
+
+    def sync(self) -> None:
+        """Flush to disk what was written; for the thread that appends to `records`."""
+        if not self._flushed and self._lock >= 0:
+            self._flushed = True
+            # Without what says whose the lines are, nobody could send them after the host went down.
+            for path in (self.folder / _ABOUT, self.folder, self.folder.parent):
+                with suppress(OSError):
+                    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                    try:
+                        os.fsync(descriptor)
+                    finally:
+                        os.close(descriptor)
+        self.records.sync()
+        self.files.sync()
 
     def lacks(self) -> str:
         """Say why nothing is written, in words; empty when all is well."""
@@ -191,6 +272,16 @@ def find_spools(folder: Path) -> Iterator[Path]:
     with suppress(OSError):
         found = [path for path in folder.iterdir() if (path / _ABOUT).exists()]
     yield from sorted(found, key=_place)
+
+
+def is_gone_on_with(folder: Path) -> bool:
+    """Say whether another process began later to record the same run: how that ends is for it to say."""
+    mine = _place(folder)
+    for path in folder.parent.glob(f"{mine[0]}.*"):
+        with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+            if _place(path) > mine and msgspec.json.decode((path / _ABOUT).read_bytes(), type=About).owner:
+                return True
+    return False
 
 
 def _place(path: Path) -> tuple[str, int, str]:

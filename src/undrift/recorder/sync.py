@@ -13,7 +13,7 @@ import msgspec
 from undrift.core.errors import Invalid, NotFound, UndriftError
 from undrift.recorder.delivery import Delivery, said_by
 from undrift.recorder.place import Place, find_place
-from undrift.recorder.spool import Spool, find_spools, runs_folder
+from undrift.recorder.spool import Spool, find_spools, is_gone_on_with, runs_folder
 
 if TYPE_CHECKING:
     from undrift.client import Client
@@ -48,7 +48,7 @@ class Synced(msgspec.Struct, frozen=True):
 def sync_runs(folder: Path | None = None, *, target: str | Path | None = None) -> Iterator[Synced]:
     """Send what lies in a folder, oldest run first, and say what became of each; doing it again changes nothing.
 
-    A run that has not ended, and whose process is gone, is ended as killed.
+    A run that has not ended, whose process is gone, and with which no other process goes on, is ended as killed.
 
     Args:
         folder: A run's folder, or one with such folders; where this user's runs lie when left out.
@@ -66,9 +66,14 @@ def sync_runs(folder: Path | None = None, *, target: str | Path | None = None) -
     with ExitStack() as open_clients:
         clients: dict[str, Client | UndriftError] = {}
         for path in find_spools(folder):
-            spool = Spool.open(path)
+            run_id = path.name.partition(".")[0]
+            try:
+                spool = Spool.open(path)
+            except Invalid as error:
+                yield Synced(run_id, str(path), "", "left", trouble=f"{error.message} {error.next_step}".strip())
+                continue
             if spool is None:
-                yield Synced(path.name.partition(".")[0], str(path), "", "recording")
+                yield Synced(run_id, str(path), "", "recording")
                 continue
             try:
                 yield _send(spool, target, clients, open_clients)
@@ -79,7 +84,7 @@ def sync_runs(folder: Path | None = None, *, target: str | Path | None = None) -
 def _send(
     spool: Spool, target: str | Path | None, clients: dict[str, Client | UndriftError], open_clients: ExitStack
 ) -> Synced:
-    last_word = _last_written(spool.folder)
+    last_word = None if is_gone_on_with(spool.folder) else _last_written(spool.folder)
     delivery = Delivery(spool)
     named = target or spool.about.target or None
     trouble = ""
