@@ -46,3 +46,9 @@ def test_a_problem_becomes_the_same_kind_of_exception_on_the_other_side(error):
     again = from_problem(to_problem(error, trace_id="t").details)
     assert isinstance(error, type(again))
     assert (again.message, again.details) == (error.message, error.details)
+
+
+def test_a_problem_repeats_a_long_value_only_in_part():
+    said = to_problem(Conflict(f"{'x' * 40_000} is there.", next_step="Choose another."), trace_id="t").details
+    assert len(said["detail"]) < 3_000
+    assert said["next_step"] == "Choose another."

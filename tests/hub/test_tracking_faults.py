@@ -237,7 +237,7 @@ def test_writers_go_on_when_every_connection_to_the_database_is_cut(storm, folde
         for _ in range(3):
             time.sleep(0.5)
             with admin.connect() as connection:
-                # What a restart is to a client: every connection breaks, and for a while there is no new one.
+                # Every connection breaks, and for a while there is no new one.
                 connection.exec_driver_sql(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS false")
                 connection.execute(sa.text(cut), {"name": url.database})
                 time.sleep(0.5)
@@ -260,7 +260,7 @@ def test_writers_go_on_when_every_connection_to_the_database_is_cut(storm, folde
 
 
 @pytest.mark.slow
-def test_two_hubs_on_one_workspace_take_the_same_writes_once(storm, folder):
+def test_two_hubs_on_one_workspace_lose_nothing_and_keep_nothing_twice(storm, folder):
     _hubs, writers = storm(2)
     time.sleep(2)
     storm.stop()

@@ -26,6 +26,7 @@ __all__ = [
 PROBLEM_JSON = "application/problem+json"
 
 _RETRY_S = 5
+_MOST_DETAIL = 2_000  # characters
 _log = logging.getLogger("undrift.hub")
 
 
@@ -97,6 +98,8 @@ def to_problem(error: Exception, *, trace_id: str, hidden: Sequence[tuple[str, s
     if isinstance(said, Unavailable):
         headers["retry-after"] = str(said.details.get("retry_s", _RETRY_S))
     details = redacted({**said.to_problem(), "instance": trace_id}, hidden)
+    if len(details["detail"]) > _MOST_DETAIL:  # it may quote what was sent
+        details["detail"] = details["detail"][:_MOST_DETAIL] + "…"
     return Problem(said.status, headers, details)
 
 

@@ -298,6 +298,8 @@ _WRONG_STATEMENT = "SQLITE_ERROR"
 _DISK_HELP = "Free some space and try again; nothing of this change was kept, and reading goes on."
 _PERMISSION_HELP = "Give this user write permission on the workspace folder (or database), or choose another one."
 _URL_HELP = "Write sqlite:////path/to/file.db or postgresql://user@host:5432/name."
+# Any number will do, as long as every hub on a database takes the same.
+_LOCK_WRITES = "SELECT pg_advisory_xact_lock(7470100)"
 _LOCK_KEY = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
 
 
@@ -366,5 +368,11 @@ def _open_postgresql(url: sa.URL) -> SqlDatabase:
         connection.autocommit = True
         connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT_S}s'")
         connection.autocommit = False
+
+    @sa.event.listens_for(writer, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # One writer at a time, as SQLite has: a transaction carries the turns of many, so two processes would take rows
+        # in other orders and lock each other out, and what one has checked the other could change before the commit.
+        connection.exec_driver_sql(_LOCK_WRITES)
 
     return SqlDatabase(url, writer, reader)

@@ -607,7 +607,10 @@ def test_under_no_other_spelling_a_route_forgets_who_may(app, table, good, writt
                     asked += 1
                     check(answer, verb, whole)
             answer = await send(app, method, address, body, JSON)
-            assert (answer.status, json.loads(answer.body)["error_code"]) != (200, ""), route.path
+            said = (answer.status, json.loads(answer.body)["error_code"])
+            # What names no run has nothing to keep from anybody.
+            nameless = route.path == "2.0/mlflow-artifacts/artifacts" or "presigned" in route.path
+            assert said == (403, "PERMISSION_DENIED") or (nameless and answer.status in {400, 501}), (route.path, said)
         assert asked > 5_000
 
     anyio.run(go)

@@ -1,4 +1,4 @@
-"""A file sent with MLflow's protocol that is cut in the middle: what was visible stays, and sending it again is enough."""
+"""A file sent with MLflow's protocol that is cut in the middle: what was visible stays; sending it again is enough."""
 
 from __future__ import annotations
 

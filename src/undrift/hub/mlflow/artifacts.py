@@ -32,6 +32,7 @@ from undrift.tracking.artifacts import (
     ListArtifacts,
     PutArtifact,
     PutArtifacts,
+    RootOwner,
     check_artifact_path,
     delete_artifacts,
     find_artifact,
@@ -252,8 +253,7 @@ class _Handlers:
         place = Place(root, _below(path))
 
         def work(ctx: Context) -> dict[str, Any]:
-            with ctx.read() as tx:
-                owner = owner_of(tx, root)
+            owner = _check(ctx, project, place)
             above = f"{place.path}/" if place.path else ""
             files = [one | {"path": above + one["path"]} for one in _list(ctx, project, place)]
             of_model = "models/" if root.startswith("m-") else ""
@@ -355,14 +355,15 @@ def _target(path: str, local: str) -> Place:
     return _writable(parse_place(f"{path.rstrip('/')}/{name}"))
 
 
-def _check(ctx: Context, project: str, place: Place, *, writing: bool = False) -> None:
-    """Return when the run or logged model is there, in the experiment that the path says."""
+def _check(ctx: Context, project: str, place: Place, *, writing: bool = False) -> RootOwner:
+    """Return whose the place is, when the run or logged model is there, in the experiment that the path says."""
     ctx.policy.check(ctx.actor, "tracking:write" if writing else "tracking:read")
     with ctx.read() as tx:
         owner = owner_of(tx, place.root, writing=writing)
     if owner.project != project or place.experiment not in {-1, owner.experiment_id}:
         where = f"project {project}" if place.experiment == -1 else f"experiment {place.experiment} of {project}"
         raise NotFound(f"There is no {place.root} in {where}.", next_step="Look at its artifact URI.")
+    return owner
 
 
 def _purpose(project: str, place: Place) -> str:

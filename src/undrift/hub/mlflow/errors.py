@@ -25,7 +25,6 @@ from undrift.hub.problems import SlowBody, to_problem
 __all__ = ["NOT_IMPLEMENTED", "Refused", "renamed", "said", "status_and_code"]
 
 NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
-_MOST_MESSAGE = 3_000  # what somebody sent is repeated, but not by the megabyte
 _CODES: tuple[tuple[type[UndriftError], int, str], ...] = (
     (SlowBody, 408, "DEADLINE_EXCEEDED"),  # the same request may do better: clients send it again
     (Invalid, 400, "INVALID_PARAMETER_VALUE"),
@@ -85,7 +84,7 @@ def said(
     """
     problem = to_problem(error, trace_id=trace_id, hidden=hidden)
     status, code = status_and_code(error)
-    message, next_step = str(problem.details["detail"])[:_MOST_MESSAGE], problem.details["next_step"]
+    message, next_step = str(problem.details["detail"]), problem.details["next_step"]
     if next_step:
         message += f"{'' if message.endswith(('.', '!', '?')) else '.'} {next_step}"
     body = msgspec.json.encode({"error_code": code, "message": message})
