@@ -415,8 +415,8 @@ class Governance:
     ) -> governance.Storage:
         """Say what takes storage: by kind, project and owner, with the largest things; equal bytes are kept once.
 
-        Sizes come from the tables. Trees of model versions are asked for their size, the newest 2,000 of them. What
-        nothing needs is known from the last time storage was freed, or would have been.
+        Sizes come from the tables. The files of model versions are looked up in their trees, the newest 2,000 of them.
+        What nothing needs is known from the last time storage was freed, or would have been.
         """
         request = governance.ExplainStorage(project=project, limit=limit, measure=measure)
         return self._transport.call(governance.explain_storage, request)
@@ -451,7 +451,7 @@ class Governance:
 
         Raises:
             Invalid: The subject cannot be held, or no reason is given.
-            NotFound: There is no such model version.
+            NotFound: There is no such thing in this project.
         """
         request = governance.HoldSubject(project=project, subject=subject, reason=reason)
         return self._transport.call(governance.hold, request, idempotency_key=idempotency_key)
@@ -777,7 +777,8 @@ class Registry:
     ) -> int:
         """Bring in what was decided about a model elsewhere, and return how many entries were new.
 
-        Whoever may do this can say what others decided, so it asks for more than writing.
+        An alias, a stage of a version or a policy stays as it is when something else was decided of it here. Whoever
+        may do this can say what others decided, so it asks for more than writing.
 
         Raises:
             NotFound: There is no such model or version.
@@ -964,7 +965,8 @@ class Registry:
         the store) is no error: its card names it.
 
         Raises:
-            NotFound: There is no such model, or the artifact is not in the store.
+            NotFound: There is no such model; or the artifact, a file of it or the reference profile is not in the
+                store.
             Invalid: The signature has no inputs: it would be a contract about nothing. Or a text cannot be kept.
         """
         request = registry.RegisterVersion(
@@ -1340,6 +1342,7 @@ class Tracking:
 
         Raises:
             Conflict: One of this name is there, perhaps deleted.
+            Invalid: The name or the number cannot be used.
         """
         request = tracking.CreateExperiment(
             project=project, name=name, tags={} if tags is None else tags, id=id, created_at=created_at
@@ -1366,6 +1369,7 @@ class Tracking:
             NotFound: There is no such experiment or run.
             Conflict: The experiment is deleted, or the id is taken.
             Invalid: The name is empty or has one of ``/ : . % " '``, or the id is none.
+            TooLarge: A text is too long.
         """
         request = tracking.CreateLoggedModel(
             project=project,
@@ -1433,6 +1437,7 @@ class Tracking:
         Raises:
             NotFound: There is no such run.
             Conflict: It ended already in another way, or is deleted.
+            Invalid: It is none of the ways in which a run ends.
         """
         request = tracking.EndRun(run_id=run_id, status=status, error=error, ended_at=ended_at)
         return self._transport.call(tracking.end_run, request, idempotency_key=idempotency_key)
@@ -1540,6 +1545,7 @@ class Tracking:
         Raises:
             NotFound: There is no such experiment.
             TooLarge: A text is too long.
+            Invalid: A text cannot be kept.
         """
         request = tracking.ImportDatasets(
             project=project, experiment_id=experiment_id, source=source, datasets=datasets
@@ -1674,12 +1680,13 @@ class Tracking:
         kind: str | None = None,
         before: str | None = None,
         limit: int = 100,
-        parent_id: str | None = None,
     ) -> list[tracking.Run]:
-        """List active runs, newest first."""
-        request = tracking.ListRuns(
-            project=project, experiment=experiment, kind=kind, before=before, limit=limit, parent_id=parent_id
-        )
+        """List active runs, newest first.
+
+        Raises:
+            NotFound: There is no run that the page is to start after.
+        """
+        request = tracking.ListRuns(project=project, experiment=experiment, kind=kind, before=before, limit=limit)
         return self._transport.call(tracking.list_runs, request)
 
     def log_datasets(
@@ -1720,7 +1727,7 @@ class Tracking:
             NotFound: There is no such run.
             Conflict: It is deleted.
             Invalid: A name cannot be used, or a parameter is there with another value.
-            TooLarge: More than 10,000 points in one call.
+            TooLarge: More than 10,000 points in one call, or a text is too long.
         """
         request = tracking.LogRun(
             run_id=run_id,
@@ -1796,7 +1803,11 @@ class Tracking:
         return self._transport.call(tracking.restore_run, request, idempotency_key=idempotency_key)
 
     def runs_datasets(self, *, run_ids: tuple[str, ...], profiles: bool = True) -> list[tracking.RunDataset]:
-        """Return the datasets that runs read, as clients described them."""
+        """Return the datasets that runs read, as clients described them.
+
+        Raises:
+            TooLarge: More than 50,000 runs.
+        """
         request = tracking.RunsDatasets(run_ids=run_ids, profiles=profiles)
         return self._transport.call(tracking.runs_datasets, request)
 
@@ -1852,6 +1863,7 @@ class Tracking:
 
         Raises:
             Invalid: The filter, an order or the page token cannot be read.
+            TooLarge: More than 100 orders or datasets.
         """
         request = tracking.SearchLoggedModels(
             project=project,
@@ -1920,8 +1932,9 @@ class Tracking:
 
         Raises:
             NotFound: There is no experiment of this number.
-            Conflict: The experiment is deleted.
+            Conflict: The experiment is deleted, or a run of another project has this id.
             Invalid: It is said by neither name nor number, or a name cannot be used.
+            TooLarge: A text is too long.
         """
         request = tracking.StartRun(
             project=project,
@@ -1989,11 +2002,12 @@ class Tracking:
         project: str = "",
         idempotency_key: str | None = None,
     ) -> tracking.Run:
-        """Change the name, the status or the end of a run.
+        """Change the name, the status or the end of a run; one that gets the status of an end has ended.
 
         Raises:
             NotFound: There is no such run.
             Conflict: It is deleted.
+            TooLarge: The name is too long.
         """
         request = tracking.UpdateRun(run_id=run_id, name=name, status=status, ended_at=ended_at, project=project)
         return self._transport.call(tracking.update_run, request, idempotency_key=idempotency_key)

@@ -124,3 +124,39 @@ def test_fewer_than_two_unknown_or_too_many_runs_are_refused(ctx, pair):
         compare_runs(ctx, CompareRuns((one.id, new_id())))
     with pytest.raises(TooLarge, match="101 runs"):
         compare_runs(ctx, CompareRuns(tuple(new_id() for _ in range(101))))
+
+
+def test_a_form_feed_in_a_line_of_code_is_no_end_of_it(ctx):
+    one, other = (begin(ctx, code(ctx, a__py=text)) for text in ("x\x0cy\u2028z\nsame\n", "x\x0cy\u2028w\nsame\n"))
+    said = compare_code(ctx, CompareCode(one.id, other.id, "a.py"))
+    assert said.split("\n") == [
+        "--- a/a.py",
+        "+++ b/a.py",
+        "@@ -1,2 +1,2 @@",
+        "-x\x0cy\u2028z",
+        "+x\x0cy\u2028w",
+        " same",
+        "",
+    ]
+
+
+def test_an_end_without_a_line_break_is_said(ctx):
+    one, other = (begin(ctx, code(ctx, a__py=text)) for text in ("a\nb", "a\nb\n"))
+    said = compare_code(ctx, CompareCode(one.id, other.id, "a.py"))
+    assert said.splitlines()[3:] == [" a", "-b", "\\ No newline at end of file", "+b"]
+    empty, full = (begin(ctx, code(ctx, a__py=text)) for text in ("", "\n"))
+    assert compare_code(ctx, CompareCode(empty.id, full.id, "a.py")).splitlines()[2:] == ["@@ -0,0 +1 @@", "+"]
+
+
+@pytest.mark.parametrize("content", [b"[" * 200_000, b"{}", b"\xff", b" " * (17 << 20)])
+def test_what_is_no_lock_is_a_gap(ctx, content):
+    named = RunLink("input", "environment", "lock", ctx.repository.objects.put(content))
+    found = compare_runs(ctx, CompareRuns((begin(ctx, named).id, begin(ctx, named).id)))
+    assert sum("cannot be read" in gap for gap in found.gaps) == 2
+
+
+@pytest.mark.parametrize("ref", ["../../etc/passwd", "", "x" * 64])
+def test_an_address_that_is_none_is_a_gap(ctx, ref):
+    links = (RunLink("input", "environment", "lock", ref), RunLink("input", "code", "source", ref))
+    found = compare_runs(ctx, CompareRuns((begin(ctx, *links).id, begin(ctx, *links).id)))
+    assert sum("cannot be read" in gap for gap in found.gaps) == 4

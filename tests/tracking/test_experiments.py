@@ -148,3 +148,10 @@ def test_pages_give_every_experiment_once(ctx):
     assert sorted(found) == made
     with pytest.raises(Invalid, match="Invalid page token"):
         search_experiments(ctx, SearchExperiments("flights", page_token="e30="))
+
+
+@pytest.mark.parametrize("id_", [-1, 10**18, 2**63])
+def test_a_number_that_clients_cannot_say_is_refused(ctx, id_):
+    with pytest.raises(Invalid, match="cannot be the number"):
+        create(ctx, id=id_)
+    assert names(ctx, view="all") == []

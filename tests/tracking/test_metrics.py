@@ -153,3 +153,23 @@ def test_the_newest_point_tells_what_was_measured(ctx, run):
     (latest,) = find_run(ctx, FindRun(run.id, latest=True)).latest
     assert (latest.value, latest.step, latest.time_ms) == (0.25, 2, 4)
     assert (latest.model_id, latest.dataset_name, latest.dataset_digest) == ("m-" + "1" * 32, "held out", "abc")
+
+
+def test_a_page_has_at_least_one_point(ctx, run):
+    log(ctx, run, *((step, step, 0.5) for step in range(3)))
+    page = metric_history(ctx, MetricHistory(run.id, "loss", limit=0))
+    assert page.steps == [0]
+    assert page.next_page_token
+
+
+def test_names_of_an_experiment_that_cannot_be_are_none(database, make_ctx):
+    assert list_metrics(make_ctx(database), ListMetrics(2**64)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "usable"), [("../b", "'b'"), ("a/../../c", "'c'"), ("/a//b/", "'a/b'"), ("..", "Choose another")]
+)
+def test_the_form_that_is_proposed_for_a_name_can_be_used(ctx, run, name, usable):
+    with pytest.raises(Invalid) as caught:
+        log(ctx, run, (0, 0, 1.0), name=name)
+    assert usable in caught.value.next_step

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from undrift.core.errors import Conflict, Invalid, NotFound
+from undrift.core.errors import Conflict, Invalid, NotFound, TooLarge
 from undrift.tracking import (
     ChangeModel,
     CreateLoggedModel,
@@ -128,3 +128,23 @@ def test_the_newest_point_of_each_dataset_and_run_is_kept(ctx, run):
     measure(ctx, run, model, 0.4, dataset="held-out")
     found = find_model(ctx, FindLoggedModel("flights", model.id)).metrics
     assert [(one.value, one.step, one.dataset_name) for one in found] == [(0.2, 2, ""), (0.4, 0, "held-out")]
+
+
+def test_a_run_of_another_project_makes_no_model_here(ctx, run):
+    other = start_run(ctx, StartRun("ships", "late"))
+    for source in (other.id, "mine"):
+        with pytest.raises(NotFound, match="not found"):
+            create_model(ctx, CreateLoggedModel("flights", run.experiment_id, "trees", source_run_id=source))
+
+
+def test_too_many_orders_or_datasets_are_refused(ctx, run):
+    with pytest.raises(TooLarge, match="101 orders"):
+        names(ctx, run, order_by=tuple(ModelOrder(f"metrics.m{number}") for number in range(101)))
+    with pytest.raises(TooLarge, match="101 datasets"):
+        names(ctx, run, datasets=(ModelDataset("held-out"),) * 101)
+
+
+@pytest.mark.parametrize("given", [{"type": "a" * 501}, {"parameters": {"a": "x\0"}}, {"name": "x\0"}])
+def test_what_one_engine_could_not_keep_is_refused_on_all(ctx, run, given):
+    with pytest.raises(Invalid):
+        create(ctx, run, **({"name": "trees"} | given))

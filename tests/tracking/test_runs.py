@@ -13,19 +13,23 @@ from undrift.tracking import (
     DeleteRun,
     EndRun,
     FindRun,
+    ListDatasets,
     ListProjects,
     ListRuns,
     LogRun,
     LogRuns,
     MetricHistory,
     MetricPoint,
+    MetricSeries,
     RestoreRun,
     RunLink,
     SearchRuns,
     StartRun,
+    UpdateRun,
     delete_run,
     end_run,
     find_run,
+    list_datasets,
     list_projects,
     list_runs,
     log_run,
@@ -34,6 +38,7 @@ from undrift.tracking import (
     restore_run,
     search_runs,
     start_run,
+    update_run,
 )
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
@@ -255,7 +260,6 @@ def test_the_runs_a_run_is_made_of_are_found_however_they_were_recorded(database
     assert named(f"tags.`mlflow.parentRunId` = '{whole.id}'") == {"native", "foreign"}
     assert named("tags.`mlflow.parentRunId` IS NULL") == {"whole"}
     assert named("tags.`mlflow.parentRunId` IS NOT NULL") == {"native", "foreign", "other"}
-    assert [run.name for run in list_runs(ctx, ListRuns(parent_id=whole.id))] == ["native"]
     assert foreign.parent_id is None
 
 
@@ -263,3 +267,90 @@ def test_projects_with_experiments_are_listed(ctx):
     begin(ctx)
     begin(ctx, project="ships")
     assert list_projects(ctx, ListProjects()) == ["flights", "ships"]
+
+
+def test_the_id_of_a_run_of_another_project_is_refused(ctx):
+    run = begin(ctx, project="ships")
+    with pytest.raises(Conflict, match="another project"):
+        begin(ctx, id=run.id)
+
+
+def test_a_run_that_is_running_has_not_ended(ctx):
+    run = begin(ctx)
+    with pytest.raises(Invalid, match="has not ended"):
+        end_run(ctx, EndRun(run.id, "running"))
+    assert find(ctx, run).ended_at is None
+
+
+def test_a_run_that_is_given_the_status_of_an_end_tells_once_that_it_ended(ctx):
+    run = begin(ctx)
+    update_run(ctx, UpdateRun(run.id, name="other"))
+    assert "run.ended" not in types(ctx)
+    for _ in range(2):
+        update_run(ctx, UpdateRun(run.id, status="failed", ended_at=START))
+    (event,) = list_events(ctx, ListEvents(type="run.ended"))
+    assert (event.subject, event.data["status"]) == (f"runs/{run.id}", "failed")
+    assert find(ctx, run).ended_at == START
+
+
+@pytest.mark.parametrize(
+    "given", [{"name": "a" * 8001}, {"kind": "a" * 41}, {"user": "a" * 257}, {"parent_id": "mine"}]
+)
+def test_what_one_engine_could_not_keep_is_refused_on_all(database, make_ctx, given):
+    ctx = make_ctx(database)
+    with pytest.raises(Invalid):
+        begin(ctx, **given)
+    assert list_runs(ctx, ListRuns()) == []
+
+
+def test_a_new_name_is_no_longer_than_a_first_one(ctx):
+    run = begin(ctx)
+    with pytest.raises(TooLarge, match="at most 8000"):
+        update_run(ctx, UpdateRun(run.id, name="a" * 8001))
+
+
+def test_a_text_that_cannot_be_kept_harms_no_other_entry(database, make_ctx):
+    ctx = make_ctx(database)
+    run = begin(ctx)
+    bad = RunLink("input", "object", "a\0b", "r")
+    measured = MetricSeries("loss", [1], [1], [0.5], dataset_name="a\0b")
+    entries = (
+        LogRun(run.id, tags={"a": "x\0y"}),
+        LogRun(run.id, parameters={"a": "x\0y"}),
+        LogRun(run.id, links=(bad,)),
+        LogRun(run.id, series=(measured,)),
+        LogRun(run.id, parameters={"kept": {"as": "JSON\0"}}, tags={"ok": "yes"}),
+    )
+    said = [logged.problem and logged.problem["code"] for logged in log_runs(ctx, LogRuns(entries))]
+    assert said == ["invalid"] * 4 + [None]
+    assert (find(ctx, run).parameters, find(ctx, run).tags) == ({"kept": {"as": "JSON\0"}}, {"ok": "yes"})
+
+
+def test_a_reason_that_no_text_can_be_is_kept_as_well_as_can_be(database, make_ctx):
+    ctx = make_ctx(database)
+    run = begin(ctx)
+    end_run(ctx, EndRun(run.id, "failed", "bytes: \0 \ud800"))
+    assert (find(ctx, run).status, find(ctx, run).error) == ("failed", "bytes: \ufffd ?")
+
+
+def test_a_link_that_is_said_twice_is_told_once(ctx):
+    run = begin(ctx)
+    log(ctx, run, links=(MODEL, MODEL))
+    (event,) = list_events(ctx, ListEvents(type="run.linked"))
+    assert event.data["links"] == [msgspec.to_builtins(MODEL)]
+
+
+def test_a_page_after_a_run_that_is_not_there_is_refused(ctx):
+    begin(ctx)
+    for unknown in (new_id(), "x"):
+        with pytest.raises(NotFound, match="not found"):
+            list_runs(ctx, ListRuns(before=unknown))
+
+
+def test_numbers_of_experiments_that_no_engine_has_find_nothing(database, make_ctx):
+    ctx = make_ctx(database)
+    begin(ctx)
+    far = (2**63, -(2**63) - 1, 2**64)
+    assert search_runs(ctx, SearchRuns("flights", experiment_ids=far)).runs == ()
+    assert list_datasets(ctx, ListDatasets("flights", far)) == []
+    assert len(search_runs(ctx, SearchRuns("flights", experiment_ids=(*range(40_000), *far))).runs) <= 1

@@ -39,6 +39,7 @@ __all__ = [
     "Entity",
     "Grammar",
     "OrderBy",
+    "can_be_kept",
     "check_order",
     "matches",
     "order_by_field",
@@ -822,7 +823,7 @@ def _check_text(text: str, what: str) -> None:
             limit=MAX_TEXT,
         )
     # Neither can be stored, so nothing could match; and PostgreSQL takes neither as a parameter.
-    if "\0" in text or not _encodes(text):
+    if not can_be_kept(text):
         raise Invalid(
             f"Invalid clause(s) in filter string: the {what} holds a character that no text can have (NUL, or half of "
             "a surrogate pair).",
@@ -830,7 +831,14 @@ def _check_text(text: str, what: str) -> None:
         )
 
 
-def _encodes(text: str) -> bool:
+def can_be_kept(text: str) -> bool:
+    """Tell whether every database can keep a text: it has no NUL and no half of a surrogate pair.
+
+    >>> can_be_kept("late"), can_be_kept("la" + chr(0) + "te")
+    (True, False)
+    """
+    if "\0" in text:
+        return False
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -95,10 +95,17 @@ def distributions(lock: bytes) -> dict[str, str]:
 def text_difference(path: str, before: bytes | None, after: bytes | None) -> str:
     """Return what changed in a file as a unified diff; a sentence for what is no text."""
     try:
-        old, new = ((text or b"").decode().splitlines(keepends=True) for text in (before, after))
+        old, new = (_lines((text or b"").decode()) for text in (before, after))
     except UnicodeDecodeError:
         return f"{path} is not text: {len(before or b'')} bytes became {len(after or b'')}."
     return "".join(_ended(difflib.unified_diff(old, new, f"a/{path}", f"b/{path}")))
+
+
+def _lines(text: str) -> list[str]:
+    # Not `splitlines`: a form feed inside a line of code is no end of it.
+    lines = [f"{line}\n" for line in text.split("\n")]
+    last = lines.pop()[:-1]
+    return [*lines, last] if last else lines
 
 
 def _ended(lines: Iterable[str]) -> Iterable[str]:

@@ -20,6 +20,7 @@ __all__ = ["CompareCode", "CompareRuns", "compare_code", "compare_runs"]
 
 _MOST_RUNS = 100
 _MOST_BYTES = 1 << 20
+_MOST_LOCK_BYTES = 16 << 20
 
 
 class CompareRuns(msgspec.Struct, frozen=True):
@@ -157,11 +158,19 @@ def _locks(ctx: Context, runs: list[Run], gaps: list[str]) -> Iterable[Mapping[s
         for ref in refs:
             try:
                 if ref not in read:
-                    read[ref] = distributions(ctx.repository.objects.get(ref))
+                    read[ref] = distributions(_lock(ctx, ref))
                 versions |= read[ref]
-            except (UndriftError, ValueError) as error:
+            except (UndriftError, ValueError, RecursionError) as error:
                 gaps.append(f"The environment of run {run.name} ({run.id}) cannot be read: {error}")
         yield versions
+
+
+def _lock(ctx: Context, ref: str) -> bytes:
+    # A client may name any object as its environment.
+    size = ctx.repository.objects.measure([ref])[0]
+    if size is not None and size > _MOST_LOCK_BYTES:
+        raise TooLarge(f"it has {size} bytes, too many for a list of distributions")
+    return ctx.repository.objects.get(ref)
 
 
 def _file(ctx: Context, run: Run, path: str) -> bytes | None:

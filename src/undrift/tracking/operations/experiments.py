@@ -8,13 +8,13 @@ from typing import Any, Literal
 import msgspec
 
 from undrift.core.context import Context
-from undrift.core.errors import Conflict, NotFound
+from undrift.core.errors import Conflict, Invalid, NotFound
 from undrift.core.filters import EXPERIMENTS, parse_filter, parse_order
 from undrift.core.ids import check_name
 from undrift.core.operation import operation
 from undrift.tracking import records
 from undrift.tracking.model import Experiment
-from undrift.tracking.operations.words import check_experiment_name, check_tags, page_offset, page_token
+from undrift.tracking.operations.words import MAX_NUMBER, check_experiment_name, check_tags, page_offset, page_token
 
 __all__ = [
     "CreateExperiment",
@@ -122,7 +122,7 @@ class RestoreExperiment(msgspec.Struct, frozen=True):
 
 
 def _find(tx: Any, project: str, id_: int) -> Experiment:
-    found = records.find_experiment(tx, project=project, id_=id_) if -(2**63) <= id_ < 2**63 else None
+    found = records.find_experiment(tx, project=project, id_=id_)
     if found is None:
         raise NotFound(f"No Experiment with id={id_} exists", next_step="List them with `undrift runs experiments`.")
     return found
@@ -160,6 +160,8 @@ def _create(ctx: Context, tx: Any, request: CreateExperiment) -> Experiment:
     check_name(request.project, "project")
     check_experiment_name(request.name)
     check_tags(request.tags, most=_MAX_TAG)
+    if request.id is not None and not 0 <= request.id <= MAX_NUMBER:
+        raise Invalid(f"{request.id} cannot be the number of an experiment.", next_step="It has at most 18 digits.")
     at = request.created_at or ctx.now()
     added = records.add_experiment(tx, request.project, request.name, at=at, actor=ctx.actor.name, id_=request.id)
     found = records.find_experiment(tx, project=request.project, name=request.name)
@@ -183,6 +185,7 @@ def create_experiment(ctx: Context, request: CreateExperiment) -> Experiment:
 
     Raises:
         Conflict: One of this name is there, perhaps deleted.
+        Invalid: The name or the number cannot be used.
     """
     with ctx.begin() as tx:
         return _create(ctx, tx, request)
@@ -274,7 +277,7 @@ def tag_experiment(ctx: Context, request: TagExperiment) -> Experiment:
         if missing:
             raise NotFound(f"No tag with name: {missing[0]} in experiment with id {found.id}", tag=missing[0])
         records.add_experiment_tags(tx, found.id, request.tags)
-        records.remove_experiment_tag(tx, found.id, request.removed)
+        records.remove_experiment_tags(tx, found.id, request.removed)
         records.change_experiment(tx, found.id, updated_at=ctx.now())
         ctx.emit(
             "experiment.tagged",

@@ -22,7 +22,17 @@ from undrift.tracking import records
 from undrift.tracking.artifacts import Artifact, check_artifact_path, owner_of
 from undrift.tracking.artifacts import records as artifact_records
 from undrift.tracking.model import Experiment, LoggedDataset, LoggedModel, MetricSeries, RunLink, RunStatus, not_finite
-from undrift.tracking.operations.words import check_experiment_name, check_keys, check_tags, find_id
+from undrift.tracking.operations.words import (
+    MAX_NUMBER,
+    check_experiment_name,
+    check_keys,
+    check_links,
+    check_series,
+    check_tags,
+    check_text,
+    cleaned,
+    find_id,
+)
 from undrift.tracking.points import Points
 
 __all__ = [
@@ -60,7 +70,8 @@ _MOST_RUNS = 1_000
 _MOST_POINTS = 200_000
 _MOST_FILES = 10_000
 _MOST_IDS = 400  # they travel in an address
-_LONGEST = {"parameter": 6_000, "tag": 8_000}
+_MAX_PARAMETER = 6_000
+_MAX_PROFILE = 16_777_215
 _MODEL = re.compile(r"m-[0-9a-f]{32}")
 
 
@@ -256,9 +267,19 @@ def _kept(words: Mapping[str, T], what: str, check: Callable[[dict[str, T]], Non
 def _check_parameters(parameters: dict[str, Any]) -> None:
     check_keys(parameters, "parameter")
     for name, value in parameters.items():
-        length = len(records.text_of(value))
-        if length > _LONGEST["parameter"]:
-            raise TooLarge(f"The value of parameter {name!r} has {length} characters; 6,000 can be kept.")
+        check_text(records.text_of(value), f"The value of parameter {name!r}", _MAX_PARAMETER)
+
+
+def _kept_links(links: Sequence[RunLink]) -> tuple[list[RunLink], list[str]]:
+    kept, refused = [], []
+    for link in links:
+        try:
+            check_links([link])
+        except UndriftError as error:
+            refused.append(f"link {link.name[:80]!r}: {error.message}")
+        else:
+            kept.append(link)
+    return kept, refused
 
 
 @operation("tracking.import_experiment", permission="tracking:write", emits=("experiment.imported",))
@@ -280,7 +301,7 @@ def import_experiment(ctx: Context, request: ImportExperiment) -> ImportedExperi
         added = found is None
         if found is None:
             number = request.id
-            if number is not None and records.experiment_places(tx, [number]):
+            if number is not None and not (0 <= number <= MAX_NUMBER and records.is_free(tx, number)):
                 tags["undrift.imported_id"] = str(number)
                 number = None
             records.add_experiment(
@@ -288,7 +309,7 @@ def import_experiment(ctx: Context, request: ImportExperiment) -> ImportedExperi
                 request.project,
                 request.name,
                 at=request.created_at,
-                actor=request.created_by or ctx.actor.name,
+                actor=cleaned(request.created_by or ctx.actor.name, 200),
                 id_=number,
             )
             made = records.find_experiment(tx, project=request.project, name=request.name)
@@ -323,7 +344,7 @@ def import_runs(ctx: Context, request: ImportRuns) -> tuple[Imported, ...]:
     ids = [check_id(run.id) for run in request.runs]
     with ctx.begin() as tx:
         experiment = _experiment_of(tx, request.project, request.experiment_id)
-        known = {run.id: run for run in records.find_runs(tx, ids)}
+        known = {run.id: run for run in records.find_runs(tx, ids, metrics=())}
         linked = records.linked_to(tx, ids)
         rows: list[dict[str, Any]] = []
         parameters: list[tuple[records.Head, dict[str, Any]]] = []
@@ -338,16 +359,18 @@ def import_runs(ctx: Context, request: ImportRuns) -> tuple[Imported, ...]:
             given, not_given = _kept(run.parameters, "parameter", _check_parameters)
             words, not_words = _kept(run.tags, "tag", check_tags)
             links = [link for link in run.links if (run.id, link.role, link.kind, link.name, link.ref) not in linked]
-            long = [link for link in links if len(link.name) > 500 or len(link.ref) > 250 or len(link.context) > 500]
-            links = [link for link in links if link not in long]
-            refused = [*not_given, *not_words, *(f"link {link.name[:80]!r}: its name is too long." for link in long)]
+            links, not_links = _kept_links(links)
+            refused = [*not_given, *not_words, *not_links]
+            if run.parent_id is not None and not _is_id(run.parent_id):
+                refused.append(f"parent {run.parent_id[:80]!r}: it is not the id of a run.")
             if there is None:
                 rows.append(_row(ctx, run, head))
             else:
                 given = {name: value for name, value in given.items() if name not in there.parameters}
                 words = {name: value for name, value in words.items() if name not in there.tags}
                 if run.status not in {"running", "scheduled"}:
-                    records.end_imported(tx, run.id, run.status, run.ended_at)
+                    error = cleaned(run.error)
+                    records.end_run(tx, run.id, status=run.status, ended_at=run.ended_at, error=error)
             parameters.append((head, given))
             tags.append((head, words))
             records.add_links(tx, run.id, links)
@@ -372,18 +395,26 @@ def _row(ctx: Context, run: ImportedRun, head: records.Head) -> dict[str, Any]:
         "id": run.id,
         "project": head.project,
         "experiment_id": head.experiment_id,
-        "name": run.name[:8000],
-        "kind": run.kind[:40],
+        "name": cleaned(run.name, 8000),
+        "kind": cleaned(run.kind, 40),
         "status": run.status,
         "state": run.state,
         "started_at": run.started_at,
         "ended_at": run.ended_at,
-        "actor": (run.actor or ctx.actor.name)[:200],
-        "user": run.user[:256],
-        "parent_id": run.parent_id,
-        "error": run.error,
+        "actor": cleaned(run.actor or ctx.actor.name, 200),
+        "user": cleaned(run.user, 256),
+        "parent_id": run.parent_id if run.parent_id is not None and _is_id(run.parent_id) else None,
+        "error": cleaned(run.error),
         "deleted_at": ctx.now() if run.state == "deleted" else None,
     }
+
+
+def _is_id(text: str) -> bool:
+    try:
+        check_id(text)
+    except Invalid:
+        return False
+    return True
 
 
 @operation("tracking.import_datasets", permission="tracking:write", emits=("datasets.imported",))
@@ -393,10 +424,13 @@ def import_datasets(ctx: Context, request: ImportDatasets) -> None:
     Raises:
         NotFound: There is no such experiment.
         TooLarge: A text is too long.
+        Invalid: A text cannot be kept.
     """
     for one in request.datasets:
-        if len(one.name) > 500 or len(one.digest) > 64:
-            raise TooLarge("The name of a dataset has at most 500 characters, its digest 64.")
+        check_text(one.name, "The name of a dataset", 500)
+        check_text(one.digest, "The digest of a dataset", 64)
+        for text in (one.source_type, one.source, one.schema, one.profile):
+            check_text(text, f"What is said of dataset {one.name!r}", _MAX_PROFILE)
     with ctx.begin() as tx:
         experiment = _experiment_of(tx, request.project, request.experiment_id)
         records.add_datasets(tx, experiment.id, request.datasets)
@@ -421,14 +455,7 @@ def import_points(ctx: Context, request: ImportPoints) -> int:
     total = sum(len(one.steps) for one in request.series)
     if total > _MOST_POINTS:
         raise TooLarge(f"{total} points in one call.", next_step=f"Send at most {_MOST_POINTS} a call.")
-    check_keys([one.name for one in request.series], "metric")
-    for one in request.series:
-        if not len(one.steps) == len(one.times_ms) == len(one.values) or not one.steps:
-            raise Invalid(f"The columns of metric {one.name!r} have different lengths, or none.")
-        if min(one.times_ms) < 0 or max(one.times_ms) >= 2**63 or min(one.steps) < -(2**63) or max(one.steps) >= 2**63:
-            raise Invalid(f"A time or step of metric {one.name!r} cannot be kept.")
-        if len(one.model_id) > 34 or len(one.dataset_name) > 500 or len(one.dataset_digest) > 64:
-            raise TooLarge(f"What metric {one.name!r} was measured on has too long a name.")
+    check_series(request.series)
     with ctx.begin() as tx:
         head = records.heads(tx, [find_id(request.run_id)]).get(request.run_id)
         if head is None:
@@ -470,19 +497,25 @@ def import_models(ctx: Context, request: ImportModels) -> tuple[Imported, ...]:
     answers = []
     with ctx.begin() as tx:
         taken = records.projects_of(tx, [model.id for model in request.models])
+        for experiment_id in {model.experiment_id for model in request.models}:
+            _experiment_of(tx, request.project, experiment_id)
         for model in request.models:
-            _experiment_of(tx, request.project, model.experiment_id)
             if _MODEL.fullmatch(model.id) is None or taken.get(model.id, request.project) != request.project:
                 reason = "Its id is not m- and 32 hexadecimal characters, or another project has it."
                 answers.append(Imported(model.id, added=False, refused=(reason,)))
                 continue
             parameters, not_given = _kept(model.parameters, "parameter", _check_parameters)
             tags, not_tags = _kept(model.tags, "tag", check_tags)
+            not_source = []
+            if model.source_run_id and not _is_id(model.source_run_id):
+                not_source.append(f"source run {model.source_run_id[:80]!r}: it is not the id of a run.")
             kept = msgspec.structs.replace(
                 model,
                 project=request.project,
-                name=model.name[:500],
-                type=model.type[:500],
+                name=cleaned(model.name, 500),
+                type=cleaned(model.type, 500),
+                source_run_id="" if not_source else model.source_run_id,
+                status_message=cleaned(model.status_message),
                 parameters=parameters,
                 tags=tags,
             )
@@ -495,7 +528,7 @@ def import_models(ctx: Context, request: ImportModels) -> tuple[Imported, ...]:
                     name=kept.name,
                     source=request.source,
                 )
-            answers.append(Imported(model.id, added, (*not_given, *not_tags)))
+            answers.append(Imported(model.id, added, (*not_given, *not_tags, *not_source)))
     return tuple(answers)
 
 

@@ -82,7 +82,7 @@ def metric_history(ctx: Context, request: MetricHistory) -> History:
             return History(request.run_id, request.name, [], [], [])
         if request.limit is None and after is None:
             return _history(request.run_id, request.name, records.read_history(tx, request.run_id, request.name))
-        limit = max(1, request.limit or 2**31)
+        limit = 2**31 if request.limit is None else max(1, request.limit)
         points, more = records.page_of_history(tx, request.run_id, request.name, after=after, limit=limit)
     return _history(request.run_id, request.name, points, _token(points) if more else "")
 
@@ -113,6 +113,8 @@ def sample_histories(ctx: Context, request: SampleHistories) -> list[History]:
 @operation("tracking.list_metrics", permission="tracking:read")
 def list_metrics(ctx: Context, request: ListMetrics) -> list[str]:
     """List the names of the metrics of an experiment; the cost follows the names, not the runs."""
+    if not 0 <= request.experiment_id < 2**63:
+        return []
     with ctx.read() as tx:
         return records.list_metric_names(
             tx, request.experiment_id, contains=request.contains, limit=max(1, min(request.limit, 10_000))

@@ -10,13 +10,13 @@ import msgspec
 
 from undrift.core.context import Context
 from undrift.core.errors import Conflict, Invalid, NotFound, TooLarge
-from undrift.core.filters import LOGGED_MODELS, order_by_field, parse_filter
+from undrift.core.filters import LOGGED_MODELS, MAX_CLAUSES, order_by_field, parse_filter
 from undrift.core.ids import new_id
 from undrift.core.operation import operation
 from undrift.tracking import records
 from undrift.tracking.model import LoggedModel
 from undrift.tracking.operations.experiments import active_experiment
-from undrift.tracking.operations.words import check_keys, check_tags, page_offset, page_token
+from undrift.tracking.operations.words import check_keys, check_tags, check_text, find_id, page_offset, page_token
 
 __all__ = [
     "ChangeModel",
@@ -36,6 +36,7 @@ __all__ = [
 
 _ID = re.compile(r"m-[0-9a-f]{32}")
 _MAX_VALUE = 6_000
+_MAX_MESSAGE = 65_535
 
 
 class CreateLoggedModel(msgspec.Struct, frozen=True):
@@ -125,6 +126,7 @@ def _check_values(parameters: dict[str, str]) -> None:
     for name, value in parameters.items():
         if len(value) > _MAX_VALUE:
             raise TooLarge(f"The value of parameter {name!r} exceeds the maximum length of {_MAX_VALUE} characters.")
+        check_text(value, f"The value of parameter {name!r}", _MAX_VALUE)
 
 
 @operation("tracking.create_model", permission="tracking:write", emits=("logged_model.created",))
@@ -135,6 +137,7 @@ def create_model(ctx: Context, request: CreateLoggedModel) -> LoggedModel:
         NotFound: There is no such experiment or run.
         Conflict: The experiment is deleted, or the id is taken.
         Invalid: The name is empty or has one of ``/ : . % " '``, or the id is none.
+        TooLarge: A text is too long.
     """
     name = request.name or "model-" + new_id()[-8:]
     if not name.strip() or set(name) & set("/:.%\"'") or len(name) > 500:
@@ -142,6 +145,8 @@ def create_model(ctx: Context, request: CreateLoggedModel) -> LoggedModel:
             f"Invalid model name: {name[:80]!r}. It must be a non-empty string without any of / : . % \" '.",
             next_step="Choose another one of at most 500 characters.",
         )
+    check_text(name, "The name of a model", 500)
+    check_text(request.type, "The type of a model", 500)
     id_ = request.id or f"m-{new_id()}"
     if _ID.fullmatch(id_) is None:
         raise Invalid(f"{id_[:80]!r} is not the id of a logged model: that is m- and 32 hexadecimal characters.")
@@ -149,8 +154,10 @@ def create_model(ctx: Context, request: CreateLoggedModel) -> LoggedModel:
     check_tags(request.tags)
     with ctx.begin() as tx:
         active_experiment(tx, request.project, request.experiment_id)
-        if request.source_run_id and request.source_run_id not in records.heads(tx, [request.source_run_id]):
-            raise NotFound(f"Run with id={request.source_run_id[:80]} not found.")
+        if request.source_run_id:
+            source = records.heads(tx, [find_id(request.source_run_id)]).get(request.source_run_id)
+            if source is None or source.project != request.project:
+                raise NotFound(f"Run with id={request.source_run_id} not found.")
         if records.find_models(tx, [id_]):
             raise Conflict(f"There is a logged model {id_} already.")
         at = request.created_at or ctx.now()
@@ -159,7 +166,7 @@ def create_model(ctx: Context, request: CreateLoggedModel) -> LoggedModel:
             project=request.project,
             experiment_id=request.experiment_id,
             name=name,
-            type=request.type[:500],
+            type=request.type,
             source_run_id=request.source_run_id,
             status="pending",
             state="active",
@@ -195,6 +202,7 @@ def change_model(ctx: Context, request: ChangeModel) -> LoggedModel:
     """
     _check_values(request.parameters)
     check_tags(request.tags)
+    check_text(request.status_message, "The message of a status", _MAX_MESSAGE)
     with ctx.begin() as tx:
         model = _find(tx, request.project, request.id)
         missing = sorted(set(request.removed_tags) - set(model.tags))
@@ -241,7 +249,13 @@ def search_models(ctx: Context, request: SearchLoggedModels) -> LoggedModelPage:
 
     Raises:
         Invalid: The filter, an order or the page token cannot be read.
+        TooLarge: More than 100 orders or datasets.
     """
+    if len(request.order_by) > MAX_CLAUSES or len(request.datasets) > MAX_CLAUSES:
+        raise TooLarge(
+            f"{len(request.order_by)} orders and {len(request.datasets)} datasets.",
+            next_step=f"Name at most {MAX_CLAUSES} of each.",
+        )
     limit = max(1, min(request.limit, 10_000))
     offset = page_offset(request.page_token)
     clauses = parse_filter(request.filter, LOGGED_MODELS)

@@ -17,7 +17,18 @@ from undrift.core.operation import operation
 from undrift.tracking import records
 from undrift.tracking.model import LoggedDataset, MetricPoint, MetricSeries, Run, RunLink, RunPage, RunStatus
 from undrift.tracking.operations.experiments import active_experiment, ensure_experiment
-from undrift.tracking.operations.words import MAX_NAME, check_keys, check_tags, find_id, page_offset, page_token
+from undrift.tracking.operations.words import (
+    MAX_NAME,
+    check_keys,
+    check_links,
+    check_series,
+    check_tags,
+    check_text,
+    cleaned,
+    find_id,
+    page_offset,
+    page_token,
+)
 
 __all__ = [
     "DatasetSummary",
@@ -59,7 +70,8 @@ _MAX_ENTRIES = 1_000
 _MAX_PARAMETER = 6_000
 _MAX_PAGE = 50_000
 _MAX_EXPERIMENTS = 20
-_WHOLE = 2**63
+_LONGEST = {"name": 8_000, "kind": 40, "user": 256}
+_ENDS = frozenset({"finished", "failed", "killed"})
 _ADJECTIVES = """able bold brave bright calm clear clever eager fair fleet fond gentle glad keen kind light lucid merry
 mild neat noble proud quick quiet rapid rare sharp sleek smart smooth solid spry steady still swift tidy vivid"""
 _NOUNS = """ant auk bat bear bee carp colt crab crane crow deer dove duck eel elk emu fawn finch fox frog gnu goat goose
@@ -138,7 +150,7 @@ class UpdateRun(msgspec.Struct, frozen=True):
 
 
 class EndRun(msgspec.Struct, frozen=True):
-    """How a run ended, and when (now when left out)."""
+    """How a run ended (``finished``, ``failed`` or ``killed``), and when (now when left out)."""
 
     run_id: str
     status: RunStatus = "finished"
@@ -177,18 +189,13 @@ class UntagRun(msgspec.Struct, frozen=True):
 
 
 class ListRuns(msgspec.Struct, frozen=True):
-    """Which runs, at most so many (1 to 1,000), newest first; ``before`` is the id the next page starts after.
-
-    Attributes:
-        parent_id: Only those that are part of this run.
-    """
+    """Which runs, at most so many (1 to 1,000), newest first; ``before`` is the id the next page starts after."""
 
     project: str | None = None
     experiment: str | None = None
     kind: str | None = None
     before: str | None = None
     limit: int = 100
-    parent_id: str | None = None
 
 
 class SearchRuns(msgspec.Struct, frozen=True):
@@ -275,7 +282,8 @@ def _find(tx: Any, run_id: str, *, latest: bool = False, project: str = "") -> R
 
 
 def _unknown(run_id: str) -> NotFound:
-    return NotFound(f"Run with id={run_id} not found.", next_step="List runs with `undrift runs`.", run_id=run_id)
+    shown = run_id[:80]
+    return NotFound(f"Run with id={shown} not found.", next_step="List runs with `undrift runs`.", run_id=shown)
 
 
 def _active(tx: Any, run_id: str, project: str = "") -> records.Head:
@@ -307,16 +315,20 @@ def start_run(ctx: Context, request: StartRun) -> Run:
 
     Raises:
         NotFound: There is no experiment of this number.
-        Conflict: The experiment is deleted.
+        Conflict: The experiment is deleted, or a run of another project has this id.
         Invalid: It is said by neither name nor number, or a name cannot be used.
+        TooLarge: A text is too long.
     """
     check_name(request.project, "project")
     run_id = new_id() if request.id is None else check_id(request.id)
+    if request.parent_id is not None:
+        check_id(request.parent_id)
     _check_said(request.parameters, request.tags, request.links)
-    if len(request.name) > 8000:
-        raise TooLarge("The name of a run has at most 8,000 characters.")
+    _check_lengths(name=request.name, kind=request.kind, user=request.user)
     with ctx.begin() as tx:
         if request.id is not None and (found := records.find_runs(tx, [run_id])):
+            if found[0].project != request.project:
+                raise Conflict(f"A run of another project has the id {run_id}.", next_step="Leave the id out.")
             return found[0]
         if request.experiment_id is not None:
             experiment = active_experiment(tx, request.project, request.experiment_id)
@@ -350,18 +362,24 @@ def start_run(ctx: Context, request: StartRun) -> Run:
         return run
 
 
+def _check_lengths(**texts: str) -> None:
+    for what, text in texts.items():
+        if len(text) > _LONGEST[what]:
+            raise TooLarge(f"The {what} of a run has at most {_LONGEST[what]} characters.")
+
+
 def _check_said(parameters: dict[str, Any], tags: dict[str, str], links: Sequence[RunLink]) -> None:
     check_keys(parameters, "parameter")
     for name, value in parameters.items():
-        if len(records.text_of(value)) > _MAX_PARAMETER:
+        text = records.text_of(value)
+        if len(text) > _MAX_PARAMETER:
             raise TooLarge(
                 f"The value of parameter {name!r} exceeds the maximum length of {_MAX_PARAMETER} characters.",
                 next_step="Keep long texts as artifacts.",
             )
+        check_text(text, f"The value of parameter {name!r}", _MAX_PARAMETER)
     check_tags(tags)
-    for link in links:
-        if len(link.name) > 500 or len(link.ref) > 250 or len(link.kind) > 40 or len(link.context) > 500:
-            raise TooLarge("A link's name has at most 500 characters, its ref 250, its kind 40, its context 500.")
+    check_links(links)
 
 
 def _series_of(request: LogRun, now: datetime) -> tuple[MetricSeries, ...]:
@@ -373,21 +391,8 @@ def _series_of(request: LogRun, now: datetime) -> tuple[MetricSeries, ...]:
     """
     said = [*request.points, *(MetricPoint(name, value, 0, now) for name, value in request.metrics.items())]
     all_series = (*request.series, *MetricSeries.of(said))
-    check_keys([series.name for series in all_series], "metric")
-    count = 0
-    for series in all_series:
-        count += len(series.steps)
-        if not len(series.steps) == len(series.times_ms) == len(series.values) or not series.steps:
-            raise Invalid(
-                f"The columns of metric {series.name!r} have different lengths, or none.",
-                next_step="Give one step, one time and one value for each point.",
-            )
-        if min(series.times_ms) < 0 or max(series.times_ms) >= _WHOLE:
-            raise Invalid(f"A time of metric {series.name!r} is no number of milliseconds since 1970.")
-        if min(series.steps) < -_WHOLE or max(series.steps) >= _WHOLE:
-            raise Invalid(f"A step of metric {series.name!r} lies outside -2^63 to 2^63 - 1.")
-        if len(series.model_id) > 34 or len(series.dataset_name) > 500 or len(series.dataset_digest) > 64:
-            raise TooLarge(f"What metric {series.name!r} was measured on has too long a name.")
+    check_series(all_series)
+    count = sum(len(series.steps) for series in all_series)
     if count > _MAX_POINTS:
         raise TooLarge(f"{count} points in one call.", next_step=f"Send at most {_MAX_POINTS} a call.")
     return all_series
@@ -474,8 +479,13 @@ def _rewrites(run_id: str, parameters: dict[str, Any], known: dict[tuple[str, st
 
 
 def _link(ctx: Context, tx: Any, head: records.Head, links: Sequence[RunLink]) -> None:
-    there = {(one.role, one.kind, one.name, one.ref) for one in records.find_runs(tx, [head.id])[0].links}
-    fresh = tuple(link for link in links if (link.role, link.kind, link.name, link.ref) not in there)
+    there = records.linked_to(tx, [head.id])
+    fresh = []
+    for link in links:
+        key = (head.id, link.role, link.kind, link.name, link.ref)
+        if key not in there:
+            there.add(key)
+            fresh.append(link)
     records.add_links(tx, head.id, fresh)
     if fresh:
         ctx.emit("run.linked", f"runs/{head.id}", project=head.project, links=fresh)
@@ -489,7 +499,7 @@ def log_run(ctx: Context, request: LogRun) -> None:
         NotFound: There is no such run.
         Conflict: It is deleted.
         Invalid: A name cannot be used, or a parameter is there with another value.
-        TooLarge: More than 10,000 points in one call.
+        TooLarge: More than 10,000 points in one call, or a text is too long.
     """
     with ctx.begin() as tx:
         (refused,) = _log(ctx, tx, [request])
@@ -543,18 +553,28 @@ def log_datasets(ctx: Context, request: LogDatasets) -> None:
 def _check_dataset(use: DatasetUse) -> None:
     limits = {"name": 500, "digest": 36, "source": 65_535, "schema": 1_048_575, "profile": 16_777_215}
     for field, most in limits.items():
-        if len(getattr(use.dataset, field)) > most:
+        text = getattr(use.dataset, field)
+        if len(text) > most:
             raise TooLarge(f"The dataset's '{field}' exceeds the maximum length of {most} characters.")
+        check_text(text, f"The dataset's '{field}'", most)
+    check_text(use.dataset.source_type, "The dataset's 'source_type'", 65_535)
     if not use.dataset.name or not use.dataset.digest:
         raise Invalid("A dataset has a name and a digest.")
     for name, value in use.tags.items():
         if len(name) > 255 or len(value) > 500:
             raise TooLarge("The name of a dataset's tag has at most 255 characters, its value 500.")
+        check_text(value, "The value of a dataset's tag", 500)
 
 
 @operation("tracking.runs_datasets", permission="tracking:read")
 def runs_datasets(ctx: Context, request: RunsDatasets) -> list[RunDataset]:
-    """Return the datasets that runs read, as clients described them."""
+    """Return the datasets that runs read, as clients described them.
+
+    Raises:
+        TooLarge: More than 50,000 runs.
+    """
+    if len(request.run_ids) > _MAX_PAGE:
+        raise TooLarge(f"{len(request.run_ids)} runs in one call.", next_step=f"Ask for at most {_MAX_PAGE}.")
     with ctx.read() as tx:
         return [
             RunDataset(run_id, DatasetUse(dataset, tags))
@@ -577,21 +597,26 @@ def list_datasets(ctx: Context, request: ListDatasets) -> list[DatasetSummary]:
     return [DatasetSummary(*one) for one in found]
 
 
-@operation("tracking.update_run", permission="tracking:write", emits=("run.updated",))
+@operation("tracking.update_run", permission="tracking:write", emits=("run.updated", "run.ended"))
 def update_run(ctx: Context, request: UpdateRun) -> Run:
-    """Change the name, the status or the end of a run.
+    """Change the name, the status or the end of a run; one that gets the status of an end has ended.
 
     Raises:
         NotFound: There is no such run.
         Conflict: It is deleted.
+        TooLarge: The name is too long.
     """
+    _check_lengths(name=request.name or "")
     with ctx.begin() as tx:
         head = _active(tx, request.run_id, request.project)
         given = {"name": request.name or None, "status": request.status, "ended_at": request.ended_at}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        ended = request.status in _ENDS and records.end_run(tx, head.id, status=request.status)
         if changes:
             records.change_run(tx, head.id, **changes)
             ctx.emit("run.updated", f"runs/{head.id}", project=head.project, changes=changes)
+        if ended:
+            ctx.emit("run.ended", f"runs/{head.id}", project=head.project, status=request.status, error="")
         return _find(tx, head.id)
 
 
@@ -602,18 +627,21 @@ def end_run(ctx: Context, request: EndRun) -> Run:
     Raises:
         NotFound: There is no such run.
         Conflict: It ended already in another way, or is deleted.
+        Invalid: It is none of the ways in which a run ends.
     """
+    if request.status not in _ENDS:
+        raise Invalid(f"A run that is {request.status} has not ended.", next_step="Say finished, failed or killed.")
+    error = cleaned(request.error)
     with ctx.begin() as tx:
-        _active(tx, request.run_id)
-        run = _find(tx, request.run_id)
-        if run.status == request.status:
-            return run
-        if run.status not in {"running", "scheduled"}:
-            raise Conflict(f"Run {run.id} is {run.status} already.", next_step="A run ends once; start another one.")
+        head = _active(tx, request.run_id)
         ended_at: datetime = request.ended_at or ctx.now()
-        records.change_run(tx, run.id, status=request.status, ended_at=ended_at, error=request.error)
-        ctx.emit("run.ended", f"runs/{run.id}", project=run.project, status=request.status, error=request.error)
-        return msgspec.structs.replace(run, status=request.status, ended_at=ended_at, error=request.error)
+        ended = records.end_run(tx, head.id, status=request.status, ended_at=ended_at, error=error)
+        run = _find(tx, head.id)
+        if not ended and run.status != request.status:
+            raise Conflict(f"Run {run.id} is {run.status} already.", next_step="A run ends once; start another one.")
+        if ended:
+            ctx.emit("run.ended", f"runs/{run.id}", project=run.project, status=request.status, error=error)
+        return run
 
 
 @operation("tracking.untag_run", permission="tracking:write", emits=("run.untagged",))
@@ -675,14 +703,19 @@ def find_run(ctx: Context, request: FindRun) -> Run:
 
 @operation("tracking.list_runs", permission="tracking:read")
 def list_runs(ctx: Context, request: ListRuns) -> list[Run]:
-    """List active runs, newest first."""
+    """List active runs, newest first.
+
+    Raises:
+        NotFound: There is no run that the page is to start after.
+    """
     with ctx.read() as tx:
+        if request.before is not None and request.before not in records.heads(tx, [request.before]):
+            raise _unknown(request.before)
         return records.list_runs(
             tx,
             project=request.project,
             experiment=request.experiment,
             kind=request.kind,
-            parent_id=request.parent_id,
             before=request.before,
             limit=max(1, min(request.limit, 1000)),
         )

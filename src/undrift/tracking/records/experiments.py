@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from undrift.core.filters import Clause, OrderBy
 from undrift.metastore import bytewise, insert_or_ignore
 from undrift.tracking.model import Experiment
+from undrift.tracking.records.runs import upsert
 from undrift.tracking.records.search import compare_moment, compare_text
 from undrift.tracking.tables import experiment_tags, experiments, runs
 
@@ -22,7 +23,7 @@ __all__ = [
     "find_experiment",
     "find_experiments",
     "list_projects",
-    "remove_experiment_tag",
+    "remove_experiment_tags",
     "search_experiments",
     "set_state_of_runs",
 ]
@@ -52,6 +53,8 @@ def add_experiment(
 
 def find_experiment(tx: sa.Connection, *, project: str, id_: int | None = None, name: str = "") -> Experiment | None:
     """Return an experiment of a project by its number, or by its name."""
+    if id_ is not None and not _fits(id_):
+        return None
     query = sa.select(experiments).where(experiments.c.project == project)
     query = query.where(experiments.c.name == name) if id_ is None else query.where(experiments.c.id == id_)
     row = tx.execute(query).mappings().first()
@@ -60,15 +63,29 @@ def find_experiment(tx: sa.Connection, *, project: str, id_: int | None = None, 
 
 def find_experiments(tx: sa.Connection, ids: Sequence[int]) -> list[Experiment]:
     """Return experiments in the order asked for; those that are not there are left out."""
-    found = tx.execute(sa.select(experiments).where(experiments.c.id.in_(ids))).mappings().all()
-    by_id = {one.id: one for one in _with_tags(tx, found)}
+    by_id: dict[int, Experiment] = {}
+    for some in _portions(ids):
+        found = tx.execute(sa.select(experiments).where(experiments.c.id.in_(some))).mappings().all()
+        by_id.update({one.id: one for one in _with_tags(tx, found)})
     return [by_id[id_] for id_ in ids if id_ in by_id]
+
+
+def _fits(id_: int) -> bool:
+    return -(2**63) <= id_ < 2**63
+
+
+def _portions(ids: Sequence[int]) -> Iterable[Sequence[int]]:
+    # SQLite takes 32,766 values a statement.
+    known = [id_ for id_ in ids if _fits(id_)]
+    return (known[begin : begin + 10_000] for begin in range(0, len(known), 10_000))
 
 
 def experiments_of(tx: sa.Connection, project: str, ids: Sequence[int] | None) -> list[int]:
     """Return the numbers of the experiments of a project: of all, or of those of these numbers that it has."""
     query = sa.select(experiments.c.id).where(experiments.c.project == project).order_by(experiments.c.id)
-    return list(tx.scalars(query if ids is None else query.where(experiments.c.id.in_(ids))))
+    if ids is None:
+        return list(tx.scalars(query))
+    return sorted({id_ for some in _portions(ids) for id_ in tx.scalars(query.where(experiments.c.id.in_(some)))})
 
 
 def list_projects(tx: sa.Connection) -> list[str]:
@@ -91,18 +108,18 @@ def change_experiment(tx: sa.Connection, id_: int, **values: Any) -> None:
 
 def add_experiment_tags(tx: sa.Connection, id_: int, tags: Mapping[str, str]) -> None:
     """Set tags, in place of those of the same name."""
-    remove_experiment_tag(tx, id_, tags)
     if tags:
-        tx.execute(
-            sa.insert(experiment_tags),
-            [{"experiment_id": id_, "name": name, "value": value} for name, value in tags.items()],
-        )
+        rows = [{"experiment_id": id_, "name": name, "value": value} for name, value in tags.items()]
+        tx.execute(_SET_TAG[tx.dialect.name], rows)
 
 
-def remove_experiment_tag(tx: sa.Connection, id_: int, names: Iterable[str]) -> int:
-    """Remove tags; returns how many there were."""
+_SET_TAG = upsert(experiment_tags, "value")
+
+
+def remove_experiment_tags(tx: sa.Connection, id_: int, names: Iterable[str]) -> None:
+    """Remove tags."""
     mine = experiment_tags.c.experiment_id == id_
-    return tx.execute(sa.delete(experiment_tags).where(mine, experiment_tags.c.name.in_(list(names)))).rowcount
+    tx.execute(sa.delete(experiment_tags).where(mine, experiment_tags.c.name.in_(list(names))))
 
 
 def set_state_of_runs(tx: sa.Connection, experiment_id: int, state: str, at: datetime | None) -> int:

@@ -21,7 +21,6 @@ from undrift.tracking.tables import (
     logged_model_tags,
     logged_models,
     metric_chunks,
-    run_links,
     runs,
 )
 
@@ -30,9 +29,7 @@ __all__ = [
     "add_missing_points",
     "add_model_as_was",
     "add_run_rows",
-    "end_imported",
-    "experiment_places",
-    "linked_to",
+    "is_free",
     "page_of_artifacts",
     "page_of_models",
     "page_of_points",
@@ -53,10 +50,9 @@ def projects_of(tx: sa.Connection, ids: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def experiment_places(tx: sa.Connection, ids: Sequence[int]) -> dict[int, str]:
-    """Return whose the experiments of these numbers are."""
-    query = sa.select(experiments.c.id, experiments.c.project).where(experiments.c.id.in_(ids))
-    return {row.id: row.project for row in tx.execute(query)}
+def is_free(tx: sa.Connection, id_: int) -> bool:
+    """Return whether no experiment, of any project, has this number."""
+    return tx.scalar(sa.select(experiments.c.id).where(experiments.c.id == id_)) is None
 
 
 def set_experiment_state(tx: sa.Connection, id_: int, state: str, updated_at: datetime) -> None:
@@ -68,19 +64,6 @@ def add_run_rows(tx: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add runs with all their columns; those that are there stay."""
     if rows:
         tx.execute(insert_or_ignore(tx, runs), list(rows))
-
-
-def end_imported(tx: sa.Connection, id_: str, status: str, ended_at: datetime | None) -> bool:
-    """End a run that was still running when it was imported before; returns whether it was."""
-    mine = (runs.c.id == id_) & runs.c.status.in_(("running", "scheduled")) & (runs.c.status != status)
-    changed = sa.update(runs).where(mine).values(status=status, ended_at=ended_at)
-    return bool(tx.execute(changed.execution_options(preserve_rowcount=True)).rowcount)
-
-
-def linked_to(tx: sa.Connection, run_ids: Sequence[str]) -> set[tuple[str, str, str, str, str]]:
-    """Return the keys of all links of these runs."""
-    columns = (run_links.c.run_id, run_links.c.role, run_links.c.kind, run_links.c.name, run_links.c.ref)
-    return {tuple(row) for row in tx.execute(sa.select(*columns).where(run_links.c.run_id.in_(run_ids)))}
 
 
 def add_missing_points(tx: sa.Connection, series: Iterable[Written]) -> int:

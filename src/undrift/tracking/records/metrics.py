@@ -83,10 +83,9 @@ def add_points(tx: sa.Connection, series: Iterable[Written]) -> None:
     if not chunks:
         return
     _INSERT_CHUNK.many(tx, chunks)
-    # In one order everywhere: two writers of the same rows wait for each other instead of locking each other out.
-    _UPSERT.many(tx, [latest[key] for key in sorted(latest)])
+    _UPSERT.many(tx, list(latest.values()))
     if of_models:
-        _UPSERT_MODEL.many(tx, [of_models[key] for key in sorted(of_models)])
+        _UPSERT_MODEL.many(tx, list(of_models.values()))
     for key in latest:
         _merge_now_and_then(tx, key)
 

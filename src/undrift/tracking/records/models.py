@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from undrift.core.filters import Clause, OrderBy
 from undrift.metastore import bytewise
 from undrift.tracking.model import LoggedModel
 from undrift.tracking.records.metrics import model_metrics
+from undrift.tracking.records.runs import upsert
 from undrift.tracking.records.search import compare_moment, compare_text
 from undrift.tracking.tables import logged_model_metrics, logged_model_parameters, logged_model_tags, logged_models
 
@@ -34,11 +34,10 @@ _TEXTS = {
 }
 _TIMES = {
     "creation_timestamp": logged_models.c.created_at,
-    "creation_time": logged_models.c.created_at,
     "last_updated_timestamp": logged_models.c.updated_at,
-    "last_updated_time": logged_models.c.updated_at,
 }
 _LOGGED = {"parameter": logged_model_parameters, "tag": logged_model_tags}
+_SET = {table: upsert(table, "value") for table in _LOGGED.values()}
 
 
 def add_model(tx: sa.Connection, model: LoggedModel) -> None:
@@ -54,15 +53,9 @@ def change_model(tx: sa.Connection, id_: str, **values: Any) -> None:
 
 
 def _set(tx: sa.Connection, table: sa.Table, model_id: str, values: Mapping[str, str]) -> None:
-    if not values:
-        return
-    insert: Any = (postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert)(table)
-    statement = insert.on_conflict_do_update(
-        index_elements=list(table.primary_key.columns), set_={"value": insert.excluded.value}
-    )
-    tx.execute(
-        statement, [{"model_id": model_id, "name": name, "value": value} for name, value in sorted(values.items())]
-    )
+    if values:
+        rows = [{"model_id": model_id, "name": name, "value": value} for name, value in sorted(values.items())]
+        tx.execute(_SET[table][tx.dialect.name], rows)
 
 
 def set_model_parameters(tx: sa.Connection, model_id: str, parameters: Mapping[str, str]) -> None:

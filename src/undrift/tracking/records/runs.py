@@ -23,9 +23,11 @@ __all__ = [
     "add_run",
     "add_tags",
     "change_run",
+    "end_run",
     "find_runs",
     "heads",
     "known_parameters",
+    "linked_to",
     "list_datasets",
     "list_runs",
     "remove_tag",
@@ -35,6 +37,19 @@ __all__ = [
 
 _ROW = tuple(column.name for column in runs.c if column.name != "deleted_at")
 _HEAD = 64
+_AT_ONCE = 10_000  # SQLite takes 32,766 values a statement
+
+
+def upsert(table: sa.Table, *columns: str) -> dict[str, Any]:
+    """Return for each engine an insert that sets these columns of a row that is there already."""
+
+    def of(insert: Any) -> Any:
+        statement = insert(table)
+        return statement.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns), set_={name: statement.excluded[name] for name in columns}
+        )
+
+    return {"sqlite": of(sqlite.insert), "postgresql": of(postgresql.insert)}
 
 
 class Head(NamedTuple):
@@ -56,22 +71,27 @@ def add_run(tx: sa.Connection, run: Run) -> None:
     tx.execute(sa.insert(runs).values({name: getattr(run, name) for name in _ROW}))
 
 
-_HEADS = sa.select(runs.c.id, runs.c.project, runs.c.experiment_id, runs.c.state).where(
-    runs.c.id.in_(sa.bindparam("ids", expanding=True))
-)
+def _heads() -> Prepared:
+    query = sa.select(runs.c.id, runs.c.project, runs.c.experiment_id, runs.c.state)
+    listed = sa.func.json_each(sa.bindparam("ids", type_=sa.Text)).table_valued("value")
+    array = sa.bindparam("ids", type_=postgresql.ARRAY(sa.String))
+    # All ids as one value: the statement is the same however many there are.
+    return Prepared(
+        {
+            "sqlite": query.where(runs.c.id.in_(sa.select(listed.c.value))),
+            "postgresql": query.where(runs.c.id == sa.any_(array)),
+        }
+    )
 
 
-_ONE_HEAD = Prepared(
-    sa.select(runs.c.id, runs.c.project, runs.c.experiment_id, runs.c.state).where(runs.c.id == sa.bindparam("id"))
-)
+_HEADS = _heads()
 
 
 def heads(tx: sa.Connection, ids: Sequence[str]) -> dict[str, Head]:
     """Return what a write has to know of these runs, by id."""
-    if len(ids) <= 4:  # the clients of a hub mostly log to few runs at a time
-        found: list[Any] = [row for id_ in ids for row in _ONE_HEAD.one(tx, {"id": id_})]
-        return {row[0]: Head(*row) for row in found}
-    return {row.id: Head(*row) for row in tx.execute(_HEADS, {"ids": list(ids)})}
+    given = list(ids) if tx.dialect.name == "postgresql" else msgspec.json.encode(ids).decode()
+    rows: list[Any] = list(_HEADS.one(tx, {"ids": given}))
+    return {row[0]: Head(*row) for row in rows}
 
 
 def change_run(tx: sa.Connection, id_: str, **values: Any) -> None:
@@ -79,16 +99,25 @@ def change_run(tx: sa.Connection, id_: str, **values: Any) -> None:
     tx.execute(sa.update(runs).where(runs.c.id == id_).values(**values))
 
 
+def end_run(tx: sa.Connection, id_: str, **values: Any) -> bool:
+    """Change columns of a run that has not ended; returns whether it had not."""
+    mine = (runs.c.id == id_) & runs.c.status.in_(("running", "scheduled"))
+    changed = sa.update(runs).where(mine).values(**values).execution_options(preserve_rowcount=True)
+    return bool(tx.execute(changed).rowcount)
+
+
 def known_parameters(tx: sa.Connection, keys: Mapping[str, Iterable[str]]) -> dict[tuple[str, str], str]:
     """Return the texts of those of these parameters that are there, by run and name."""
-    names = {name for some in keys.values() for name in some}
-    if not names:
-        return {}
-    query = sa.select(run_parameters.c.run_id, run_parameters.c.name, run_parameters.c.value).where(
-        run_parameters.c.run_id.in_([run_id for run_id, some in keys.items() if some]),
-        run_parameters.c.name.in_(names),
-    )
-    return {(row.run_id, row.name): row.value for row in tx.execute(query)}
+    names = sorted({name for some in keys.values() for name in some})
+    run_ids = [run_id for run_id, some in keys.items() if some]
+    query = sa.select(run_parameters.c.run_id, run_parameters.c.name, run_parameters.c.value)
+    found: dict[tuple[str, str], str] = {}
+    for begin in range(0, len(names), _AT_ONCE):
+        some = query.where(
+            run_parameters.c.run_id.in_(run_ids), run_parameters.c.name.in_(names[begin : begin + _AT_ONCE])
+        )
+        found.update({(row.run_id, row.name): row.value for row in tx.execute(some)})
+    return found
 
 
 def add_parameters(tx: sa.Connection, given: Iterable[tuple[Head, Mapping[str, Any]]]) -> None:
@@ -106,7 +135,6 @@ def add_parameters(tx: sa.Connection, given: Iterable[tuple[Head, Mapping[str, A
         for name, value in parameters.items()
     ]
     if rows:
-        rows.sort(key=_by_key)
         tx.execute(insert_or_ignore(tx, run_parameters), rows)
 
 
@@ -124,29 +152,22 @@ def add_tags(tx: sa.Connection, given: Iterable[tuple[Head, Mapping[str, str]]])
         for name, value in tags.items()
     }
     if rows:
-        tx.execute(_SET_TAG[tx.dialect.name], [rows[key] for key in sorted(rows)])
+        tx.execute(_SET_TAG[tx.dialect.name], list(rows.values()))
 
 
-def _set_tag(insert: Any) -> Any:
-    statement = insert(run_tags)
-    return statement.on_conflict_do_update(
-        index_elements=list(run_tags.primary_key.columns),
-        set_={"value": statement.excluded.value, "head": statement.excluded.head},
-    )
-
-
-_SET_TAG = {"sqlite": _set_tag(sqlite.insert), "postgresql": _set_tag(postgresql.insert)}
-
-
-def _by_key(row: Mapping[str, Any]) -> tuple[str, str]:
-    # In one order everywhere: two writers of the same rows wait for each other instead of locking each other out.
-    return row["run_id"], row["name"]
+_SET_TAG = upsert(run_tags, "value", "head")
 
 
 def remove_tag(tx: sa.Connection, run_id: str, name: str) -> bool:
     """Remove a tag; returns whether it was there."""
     mine = (run_tags.c.run_id == run_id) & (run_tags.c.name == name)
     return bool(tx.execute(sa.delete(run_tags).where(mine)).rowcount)
+
+
+def linked_to(tx: sa.Connection, run_ids: Sequence[str]) -> set[tuple[str, str, str, str, str]]:
+    """Return the keys of all links of these runs."""
+    columns = (run_links.c.run_id, run_links.c.role, run_links.c.kind, run_links.c.name, run_links.c.ref)
+    return {tuple(row) for row in tx.execute(sa.select(*columns).where(run_links.c.run_id.in_(run_ids)))}
 
 
 def add_links(tx: sa.Connection, run_id: str, links: Iterable[RunLink]) -> None:
@@ -179,8 +200,8 @@ def uses_of_datasets(
         .select_from(run_links.join(runs, runs.c.id == link.run_id).join(logged_datasets, same))
         .order_by(link.run_id, of.name, of.digest)
     )
-    for begin in range(0, len(run_ids), 10_000):
-        some = query.where(link.run_id.in_(run_ids[begin : begin + 10_000]), link.role == "input")
+    for begin in range(0, len(run_ids), _AT_ONCE):
+        some = query.where(link.run_id.in_(run_ids[begin : begin + _AT_ONCE]), link.role == "input")
         found.extend((row.run_id, LoggedDataset(*row[2:]), row.details or {}) for row in tx.execute(some))
     return found
 
@@ -224,9 +245,8 @@ def find_runs(
     if not ids:
         return []
     found: dict[str, Run] = {}
-    # SQLite takes 32,766 values a statement.
-    for begin in range(0, len(ids), 10_000):
-        _read_runs(tx, ids[begin : begin + 10_000], metrics, parameters, tags, found, with_latest=with_latest)
+    for begin in range(0, len(ids), _AT_ONCE):
+        _read_runs(tx, ids[begin : begin + _AT_ONCE], metrics, parameters, tags, found, with_latest=with_latest)
     return [found[id_] for id_ in ids if id_ in found]
 
 
@@ -280,13 +300,12 @@ def list_runs(
     project: str | None,
     experiment: str | None,
     kind: str | None,
-    parent_id: str | None,
     before: str | None,
     limit: int,
 ) -> list[Run]:
     """Return active runs, newest first."""
     query = sa.select(runs.c.id).where(runs.c.state == "active").order_by(runs.c.started_at.desc(), runs.c.id)
-    for column, wanted in ((runs.c.project, project), (runs.c.kind, kind), (runs.c.parent_id, parent_id)):
+    for column, wanted in ((runs.c.project, project), (runs.c.kind, kind)):
         if wanted is not None:
             query = query.where(column == wanted)
     if experiment is not None:
