@@ -2004,6 +2004,8 @@ class Tracking:
     ) -> tracking.Run:
         """Change the name, the status or the end of a run; one that gets the status of an end has ended.
 
+        One that runs again has no end, until it has another.
+
         Raises:
             NotFound: There is no such run.
             Conflict: It is deleted.

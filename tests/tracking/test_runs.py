@@ -282,6 +282,15 @@ def test_a_run_that_is_running_has_not_ended(ctx):
     assert find(ctx, run).ended_at is None
 
 
+def test_a_run_that_runs_again_has_no_end(ctx):
+    run = start_run(ctx, StartRun("flights", "late"))
+    ended = end_run(ctx, EndRun(run.id, "finished"))
+    assert ended.ended_at is not None
+    again = update_run(ctx, UpdateRun(run.id, status="running"))
+    assert (again.status, again.ended_at) == ("running", None)
+    assert end_run(ctx, EndRun(run.id, "failed")).status == "failed"
+
+
 def test_a_run_that_is_given_the_status_of_an_end_tells_once_that_it_ended(ctx):
     run = begin(ctx)
     update_run(ctx, UpdateRun(run.id, name="other"))

@@ -601,6 +601,8 @@ def list_datasets(ctx: Context, request: ListDatasets) -> list[DatasetSummary]:
 def update_run(ctx: Context, request: UpdateRun) -> Run:
     """Change the name, the status or the end of a run; one that gets the status of an end has ended.
 
+    One that runs again has no end, until it has another.
+
     Raises:
         NotFound: There is no such run.
         Conflict: It is deleted.
@@ -612,6 +614,8 @@ def update_run(ctx: Context, request: UpdateRun) -> Run:
         given = {"name": request.name or None, "status": request.status, "ended_at": request.ended_at}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         ended = request.status in _ENDS and records.end_run(tx, head.id, status=request.status)
+        if request.status in {"running", "scheduled"}:
+            changes["ended_at"] = request.ended_at
         if changes:
             records.change_run(tx, head.id, **changes)
             ctx.emit("run.updated", f"runs/{head.id}", project=head.project, changes=changes)
