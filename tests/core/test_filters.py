@@ -24,11 +24,11 @@ from undrift.core.filters import (
     Clause,
     OrderBy,
     check_order,
-    matches,
     order_by_field,
     parse_filter,
     parse_order,
 )
+from undrift.testing.patterns import matches
 
 GRAMMARS = {
     "runs": RUNS,

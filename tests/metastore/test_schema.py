@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from undrift.core.clock import in_utc
 from undrift.core.errors import TooLarge
-from undrift.core.filters import matches
 from undrift.metastore import Json, UtcTime, like, metadata
+from undrift.testing.patterns import matches
 
 kept = sa.Table(
     "kept",

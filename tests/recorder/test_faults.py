@@ -373,6 +373,7 @@ def test_a_run_that_was_deleted_or_is_unknown_keeps_what_it_says_until_it_is_bac
         run.log(loss=2)
         run.artifact("note.txt", content="note")
         run.end(wait_s=0.5)
+        eventually(run._writer.finished.is_set)
         run._spool.close()
         (left,) = sent(runs, target=workspace)
         assert (left.state, left.refused) == ("left", 0)

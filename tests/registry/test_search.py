@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from undrift.core import ReplayClock, new_id
 from undrift.core.errors import Invalid
-from undrift.core.filters import matches
 from undrift.registry import (
     DeleteVersion,
     DescribeModel,
@@ -25,6 +24,7 @@ from undrift.registry import (
     search_models,
     search_versions,
 )
+from undrift.testing.patterns import matches
 
 PROMPT = {"mlflow.prompt.is_prompt": "true"}
 

@@ -153,7 +153,7 @@ def like(tx: sa.Connection, column: Any, pattern: str, *, case_sensitive: bool) 
     """Return whether a text column matches a pattern in which ``%`` stands for any text and ``_`` for one character.
 
     Nothing else in the pattern has a meaning. Without case, characters are compared one by one in lower case, those of
-    every script and the same on every engine: what `undrift.core.filters.matches` says of a text.
+    every script and the same on every engine: what `undrift.testing.patterns.matches` says of a text.
 
     Raises:
         TooLarge: The engine takes no pattern of that length.

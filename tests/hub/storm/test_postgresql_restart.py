@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import runpy
 import shutil
 import subprocess
 import tempfile
@@ -13,10 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from undrift.processes import free_port
 from undrift.workspace import Settings, Workspace
-
-FAULTS = runpy.run_path(str(Path(__file__).with_name("test_tracking_faults.py")))
-examine, storm = FAULTS["examine"], FAULTS["storm"]
 
 
 class Server:
@@ -60,14 +57,14 @@ def programs():
 
 
 @pytest.fixture
-def server(unused_port):
+def server():
     found = programs()
     if found is None:
         pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
     if os.geteuid() == 0:
         pwd.getpwnam("postgres")
     folder = Path(tempfile.mkdtemp(prefix="undrift-postgresql-", dir="/tmp"))
-    made = Server(found, folder, unused_port + 100 if unused_port < 65_000 else unused_port - 100)
+    made = Server(found, folder, free_port())
     yield made
     made.stop("immediate")
     shutil.rmtree(folder)
@@ -83,7 +80,7 @@ def folder(server, tmp_path):
 
 @pytest.mark.slow
 def test_a_database_that_is_restarted_under_load_loses_nothing_acknowledged_and_keeps_nothing_twice(
-    storm, folder, server
+    storm, server, examine
 ):
     _hubs, writers = storm(2)
 
@@ -103,5 +100,5 @@ def test_a_database_that_is_restarted_under_load_loses_nothing_acknowledged_and_
     time.sleep(2)
     assert acknowledged() > before, "writing did not go on"
     storm.stop()
-    examine(folder, writers)
+    examine(writers)
     assert sum(writer.repeated for writer in writers) > 0, "no request was hit: the test has shown nothing"
