@@ -7,40 +7,13 @@ import asyncio
 import pytest
 from litestar.testing import TestClient
 
-from undrift.core.errors import Forbidden, Invalid
-from undrift.core.hosts import Hosts, check_origin
+from undrift.core.hosts import Hosts
 from undrift.hub import build_app, guard
 from undrift.hub.guard import BODY_LIMIT, Guard
 from undrift.operations import all_operations
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW")
 UNSAFE = [method for method in METHODS if method not in ("GET", "HEAD", "OPTIONS")]
-OTHER_NAMES = (
-    "evil.example",
-    "localhost.evil.example",
-    "127.0.0.1.evil.example",
-    "localhost:7470@evil.example",
-    "localhost:port",
-    "localhost:",
-    "localhost:٣",
-    "[::1",
-    "[::1]x",
-    "0.0.0.0:7470",
-    "192.168.1.7",
-    "2130706433",
-    "127.0.0.1, evil.example",
-    " ",
-)
-OWN_NAMES = (
-    "localhost",
-    "LOCALHOST:7470",
-    "127.0.0.1",
-    "127.8.9.1:80",
-    "[::1]",
-    "[::1]:7470",
-    "hub.example:443",
-    "10.0.0.5",
-)
 OTHER_ORIGINS = (
     "http://evil.example",
     "null",
@@ -98,23 +71,6 @@ def test_no_route_lets_a_page_of_another_site_change_anything(app, browser):
                 assert answer.status_code == 403, (method, path, headers)
 
 
-@pytest.mark.parametrize("host", OTHER_NAMES)
-def test_a_name_is_compared_whole(host):
-    with pytest.raises((Forbidden, Invalid)):
-        Hosts(["hub.example"]).check([host])
-
-
-@pytest.mark.parametrize("host", OWN_NAMES)
-def test_own_names_are_answered_to(host):
-    assert Hosts(["hub.example", "10.0.0.5"]).check([host]) == host.lower()
-
-
-@pytest.mark.parametrize("hosts", [[], [""], ["localhost", "evil.example"], ["localhost", "localhost"]])
-def test_a_request_has_one_host(hosts):
-    with pytest.raises(Invalid):
-        Hosts().check(hosts)
-
-
 @pytest.mark.parametrize("origin", OTHER_ORIGINS)
 def test_another_origin_is_another_site(browser, origin):
     answer = browser.post("/api/v1/registry/register_model", json={}, headers={"origin": origin})
@@ -140,11 +96,6 @@ def test_programs_and_own_pages_may_change_things(browser, headers):
 
 def test_reading_asks_for_no_origin(browser):
     assert browser.get("/api/v1/registry/list_models", headers={"sec-fetch-site": "cross-site"}).status_code == 200
-
-
-def test_two_origins_are_both_looked_at():
-    with pytest.raises(Forbidden):
-        check_origin("localhost", ["http://localhost", "http://evil.example"], [])
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/api/v1/registry/list_models", "/health", "/static/undrift.css"])

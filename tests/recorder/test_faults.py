@@ -362,6 +362,35 @@ def test_more_than_can_be_written_is_dropped_and_counted_in_the_run(record, find
     assert there.status == "finished"
 
 
+def open_files():
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_many_runs_in_a_run_hold_few_threads_and_files_while_the_hub_is_away_and_all_arrive(
+    record, start_hub, find, points, eventually, unused_port
+):
+    run = record(target=f"http://127.0.0.1:{unused_port}")
+    threads, files = threading.active_count(), open_files()
+    ids = []
+    for number in range(60):
+        child = run.child(f"trial {number}")
+        child.log(loss=number)
+        if number % 10 == 0:
+            child.artifact("note.txt", content="note")
+        # One after the other, as trials of a search are.
+        eventually(lambda child=child: child._records.trouble)
+        child.end()
+        ids.append(child.id)
+    eventually(lambda: threading.active_count() < threads + 50)
+    assert open_files() < files + 250
+    start_hub(unused_port)
+    run.end(wait_s=60)
+    for number, id_ in enumerate(ids):
+        assert find(id_).parent_id == run.id
+        assert points(id_, "loss") == [(0, number)]
+    assert not run.folder.exists()
+
+
 def test_a_run_that_was_deleted_or_is_unknown_keeps_what_it_says_until_it_is_back(
     record, runs, workspace, points, find, eventually, blank
 ):
@@ -374,6 +403,9 @@ def test_a_run_that_was_deleted_or_is_unknown_keeps_what_it_says_until_it_is_bac
         run.artifact("note.txt", content="note")
         run.end(wait_s=0.5)
         eventually(run._writer.finished.is_set)
+        for lane in run._senders:  # else they go on trying
+            lane.leave()
+            assert lane.left.wait(20)
         run._spool.close()
         (left,) = sent(runs, target=workspace)
         assert (left.state, left.refused) == ("left", 0)

@@ -218,11 +218,13 @@ class Lane:
         send: Sends a batch, and says whether there was one.
         finished: Whether nothing more will come once nothing is left; then `on_finished` is called once.
         on_finished: What comes last.
+        on_left: Called once when the thread ends without having sent all, as `leave` asked it to.
 
     Attributes:
         trouble: What the last attempt failed of; empty when it did not.
         failing_since: Since when no attempt went well; None when the last one did.
         gone: Set when all was sent and the thread has ended.
+        left: Set when the thread has ended without that.
         wake: Set to have it look.
     """
 
@@ -233,15 +235,19 @@ class Lane:
         send: Callable[[Client], bool],
         finished: Callable[[], bool],
         on_finished: Callable[[Client], None],
+        on_left: Callable[[], None],
     ) -> None:
         self.trouble = ""
         self.failing_since: float | None = None
         self.gone = threading.Event()
+        self.left = threading.Event()
         self.wake = threading.Event()
         self._place = place
         self._send = send
         self._finished = finished
         self._on_finished = on_finished
+        self._on_left = on_left
+        self._leaving = threading.Event()
         self._hurry = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -257,6 +263,11 @@ class Lane:
     def relax(self) -> None:
         """Take the time again that it takes: nobody waits any more."""
         self._hurry.clear()
+
+    def leave(self) -> None:
+        """Try no more, once an attempt has failed or there is nothing to send now: somebody else will send the rest."""
+        self._leaving.set()
+        self.hurry()
 
     def is_dead(self, seconds: float) -> bool:
         """Say whether no attempt went well for so long."""
@@ -278,12 +289,16 @@ class Lane:
                         self._on_finished(client)
                         self.gone.set()
                         return
+                    if self._leaving.is_set():
+                        break
                     self.wake.wait()
                     self.wake.clear()
                     # A little later more will have come, and goes in the same call.
                     self._hurry.wait(0.2)
                 except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again
                     self._failed(error)
+                    if self._leaving.is_set():
+                        break
                     # Not all at the same moment when a hub comes back.
                     pause = wait * _JITTER.uniform(0.75, 1.25)
                     if self._hurry.is_set():
@@ -295,6 +310,8 @@ class Lane:
             if client is not None:
                 with suppress(Exception):
                     client.close()
+        self.left.set()
+        self._on_left()
 
     def _well(self) -> None:
         if self.failing_since is not None and time.monotonic() - self.failing_since > 5:

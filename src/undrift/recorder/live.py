@@ -56,6 +56,7 @@ _WORDS_ROOM = 10_000
 _EXIT_WAIT_S = 10.0
 _DEAD_WAIT_S = 2.0
 _KNOWN_DEAD_S = 15.0
+_MOST_STUCK = 16
 _ERROR_CHARACTERS = 4_000
 _TAG_CHARACTERS = 5_000
 _PARAMETER_BYTES = 6_000
@@ -153,6 +154,7 @@ class LiveRun:
         self._files: Lane | None = None
         self._parent: LiveRun | None = parent
         self._unsent: list[LiveRun] = []
+        self._left: list[Path] = []
         self._open()
         self._put(begun)
         self._observer: Observer | None = None
@@ -439,7 +441,9 @@ class LiveRun:
         self._writer.start()
         self._sends = not self._place.offline and can_send()
         if self._sends:
-            self._records = Lane(self._place, "undrift-sender", self._send_records, self._is_written, self._on_sent)
+            self._records = Lane(
+                self._place, "undrift-sender", self._send_records, self._is_written, self._on_sent, self._on_left
+            )
             self._records.start()
         self._room = _ROOM
 
@@ -477,7 +481,12 @@ class LiveRun:
             if self._files is None and self._sends:
                 # After the run: the hub has to know it first.
                 self._files = Lane(
-                    self._place, "undrift-uploader", self._delivery.send_file, self._is_written, self._on_sent
+                    self._place,
+                    "undrift-uploader",
+                    self._delivery.send_file,
+                    self._is_written,
+                    self._on_sent,
+                    self._on_left,
                 )
                 self._files.start()
             elif self._files is not None:
@@ -599,13 +608,33 @@ class LiveRun:
                 self._parent._unsent.remove(self)  # noqa: SLF001 - of this class
         if os.getpid() == self._owner:
             self._send_of_children(client)
-        for lane in (self._records, self._files):
-            if lane is not None:
-                lane.wake.set()
+        for lane in self._senders:
+            lane.wake.set()
+
+    def _on_left(self) -> None:
+        """Leave what waits to the run that this one is part of; the last of the lanes does it."""
+        with self._lanes:
+            if self._parent is None or not all(lane.left.is_set() for lane in self._senders):
+                return
+            self._spool.close()
+            self._parent._left += [self.folder, *self._left]  # noqa: SLF001 - of this class
+            with suppress(ValueError):
+                self._parent._unsent.remove(self)  # noqa: SLF001 - of this class
+
+    @property
+    def _senders(self) -> list[Lane]:
+        return [lane for lane in (self._records, self._files) if lane is not None]
+
+    def _spare_threads(self) -> None:
+        """Have few of the ended runs in this one wait for a hub that does not answer: each holds threads and files."""
+        stuck = [one for one in list(self._unsent) if any(lane.is_dead(0.0) for lane in one._senders)]  # noqa: SLF001
+        for one in stuck[_MOST_STUCK:]:
+            for lane in one._senders:  # noqa: SLF001 - of this class
+                lane.leave()
 
     def _send_of_children(self, client: Any) -> None:
-        """Send what forked children could not; what cannot be sent now stays for `undrift runs sync`."""
-        for path in sorted(self.folder.parent.glob(f"{self.id}.*")):
+        """Send what children could not; what cannot be sent now stays for `undrift runs sync`."""
+        for path in (*sorted(self.folder.parent.glob(f"{self.id}.*")), *self._left):
             try:
                 if (spool := Spool.open(path)) is not None:
                     try:
@@ -639,6 +668,7 @@ class LiveRun:
                 _notice(f"run {self.id} is kept in {self.folder}; send it with `undrift runs sync`")
         elif wait_s <= 0 and self._parent is not None:
             self._parent._unsent.append(self)  # noqa: SLF001 - of this class
+            self._parent._spare_threads()  # noqa: SLF001 - of this class
         else:
             self._wait_until_sent(until)
         if counts := self.losses:
@@ -647,7 +677,7 @@ class LiveRun:
 
     def _wait_until_sent(self, until: float) -> None:
         waiting = [self, *self._unsent]
-        lanes = [lane for one in waiting for lane in (one._records, one._files) if lane is not None]  # noqa: SLF001
+        lanes = [lane for one in waiting for lane in one._senders]  # noqa: SLF001 - of this class
         for lane in lanes:
             lane.hurry()
         if self.target in _unanswered or any(lane.is_dead(_KNOWN_DEAD_S) for lane in lanes):
@@ -662,8 +692,9 @@ class LiveRun:
         if any(lane.is_dead(0.0) for lane in lanes):
             _unanswered.add(self.target)
         trouble = next((lane.trouble for lane in lanes if lane.trouble), "it takes longer")
-        left = [one for one in waiting if not one._sent_all]  # noqa: SLF001 - of this class
-        size = sum(left_behind(one.folder) for one in left)
+        left = [one.folder for one in waiting if not one._sent_all]  # noqa: SLF001 - of this class
+        left += [folder for folder in self._left if folder.exists()]
+        size = sum(map(left_behind, left))
         if lacks := self._spool.lacks():
             trouble += f"; not all of them reached the disk, and those are lost with the process: {lacks}"
         others = f" and {len(left) - 1} runs in it" if len(left) > 1 else ""
