@@ -369,6 +369,13 @@ def _open_postgresql(url: sa.URL) -> SqlDatabase:
         connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT_S}s'")
         connection.autocommit = False
 
+    @sa.event.listens_for(reader, "connect")
+    def _alone(connection: Any, _record: Any) -> None:
+        # A walk along an index ends after a page; starting workers for it takes longer than the walk.
+        connection.autocommit = True
+        connection.execute("SET max_parallel_workers_per_gather = 0")
+        connection.autocommit = False
+
     @sa.event.listens_for(writer, "begin")
     def _begin(connection: sa.Connection) -> None:
         # One writer at a time, as SQLite has: a transaction carries the turns of many, so two processes would take rows
