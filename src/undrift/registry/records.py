@@ -52,6 +52,7 @@ __all__ = [
     "change_version",
     "delete_model",
     "find_model",
+    "find_model_by_id",
     "find_policy",
     "find_version",
     "last_alias_move",
@@ -112,6 +113,12 @@ def find_model(tx: sa.Connection, project: str, name: str, *, lock: bool = False
         # On SQLite there is one writer at a time anyway.
         query = query.with_for_update()
     row = tx.execute(query).mappings().first()
+    return None if row is None else _with_model_tags(tx, [to_struct(row, Model)])[0]
+
+
+def find_model_by_id(tx: sa.Connection, project: str, id_: str) -> Model | None:
+    """Return the model of that id when it is of this project."""
+    row = tx.execute(sa.select(models).where(models.c.id == id_, models.c.project == project)).mappings().first()
     return None if row is None else _with_model_tags(tx, [to_struct(row, Model)])[0]
 
 

@@ -446,10 +446,7 @@ def _from_tree(ctx: Context, version: registry.ModelVersion, path: str, spans: t
 
 
 def _version_of(ctx: Context, project: str, place: Place) -> registry.ModelVersion:
-    for one in registry.list_models(ctx, registry.ListModels(project)):
-        if one.model.id == place.model_id:
-            return _with_files(registry.find_version(ctx, registry.FindVersion(project, one.model.name, place.number)))
-    raise NotFound(f"There is no registered model {place.model_id}.", next_step="Look at the version's source.")
+    return _with_files(registry.find_version_by_id(ctx, project, place.model_id, place.number))
 
 
 def _with_files(version: registry.ModelVersion) -> registry.ModelVersion:

@@ -48,6 +48,7 @@ __all__ = [
     "delete_version",
     "describe_version",
     "find_version",
+    "find_version_by_id",
     "list_versions",
     "move_stage",
     "register_version",
@@ -340,6 +341,20 @@ def check_loadable(ctx: Context, version: ModelVersion) -> str:
             reasons=list(reasons),
         )
     return artifact
+
+
+def find_version_by_id(ctx: Context, project: str, model_id: str, number: int) -> ModelVersion:
+    """Return a version of the model with this id, which stays when the model is renamed: addresses of bytes name it.
+
+    Raises:
+        NotFound: There is no such model or version in this project.
+    """
+    ctx.policy.check(ctx.actor, "registry:read")
+    with ctx.read() as tx:
+        model = records.find_model_by_id(tx, project, model_id)
+        if model is None:
+            raise NotFound(f"There is no registered model {model_id}.", next_step="Look at the version's source.")
+        return find_version_numbered(tx, model, number)
 
 
 @operation("registry.find_version", permission="registry:read")
