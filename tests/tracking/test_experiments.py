@@ -30,11 +30,6 @@ from undrift.tracking import (
 START = datetime(2013, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def ctx(database, make_ctx):
-    return make_ctx(database)
-
-
 def create(ctx, name="late", **given):
     return create_experiment(ctx, CreateExperiment(**({"project": "flights", "name": name} | given)))
 

@@ -33,11 +33,6 @@ START = datetime(2013, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def ctx(database, make_ctx):
-    return make_ctx(database)
-
-
-@pytest.fixture
 def experiment(ctx):
     return import_experiment(ctx, ImportExperiment("flights", "late", "elsewhere", START)).experiment
 

@@ -29,11 +29,6 @@ START = datetime(2013, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def ctx(database, make_ctx):
-    return make_ctx(database)
-
-
-@pytest.fixture
 def run(ctx):
     return start_run(ctx, StartRun("flights", "late"))
 

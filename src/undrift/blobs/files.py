@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from undrift.core.errors import Unavailable
 
@@ -57,9 +58,19 @@ def written(path: Path, pieces: Iterable[bytes], *, flushed: bool = True) -> Ite
 def _begin_to_flush(descriptor: int, start: int, length: int) -> None:
     # The disk works while more comes, and not only after the last byte. Where the system cannot, the flush at the end
     # does it all.
-    begin = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    begin = _sync_file_range()
     if begin is not None:
-        begin(descriptor, ctypes.c_int64(start), ctypes.c_int64(length), _SYNC_FILE_RANGE_WRITE)
+        begin(descriptor, start, length, _SYNC_FILE_RANGE_WRITE)
+
+
+@cache
+def _sync_file_range() -> Any:
+    import ctypes  # noqa: PLC0415 - only a large file needs it
+
+    found = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if found is not None:
+        found.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    return found
 
 
 def sync_folder(folder: Path) -> None:

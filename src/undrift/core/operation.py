@@ -81,12 +81,12 @@ class Operation(Generic[I, O]):
         check_idempotency_key(key)
         # Another actor may have thought of the same key: it is another call, and its answer is not for everybody.
         kept = hash_value([ctx.actor.kind, ctx.actor.name, key])
-        asked = hash_value(request)
         # The key is not handed on: operations called inside are part of this one.
         ctx.idempotency_key = None
         try:
             if not self.keyed:
                 return self(ctx, request)
+            asked = hash_value(request)
             if self.before is not None:
                 with ctx.read() as tx:
                     known = ctx.database.recall(tx, kept)

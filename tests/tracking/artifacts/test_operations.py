@@ -36,11 +36,6 @@ from undrift.tracking.artifacts import (
 
 
 @pytest.fixture
-def ctx(database, make_ctx):
-    return make_ctx(database)
-
-
-@pytest.fixture
 def run(ctx):
     return tracking.start_run(ctx, tracking.StartRun("flights", "late", "first")).id
 
